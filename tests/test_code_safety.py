@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "nmt"
+from tests.support.paths import PACKAGE
+
 FILES = sorted(PACKAGE.rglob("*.py"))
 FILES_MODULE = PACKAGE / "core" / "files.py"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
-NMT = Path(__file__).resolve().parent.parent / "nmt"
+from tests.support.paths import PACKAGE
+
 WITHOUT_VALUE = re.compile(r"\bmust (be|have|hold|name|print|come|contain|read|divide|differ)\b")
 """The old form `must be X, is not`, which does not show the value."""
 
@@ -30,7 +30,7 @@ def messages(source: str) -> Iterator[str]:
 def test_error_messages_of_the_package_contain_the_value() -> None:
     faults = [
         f"{file.name}: {message}"
-        for file in sorted(NMT.rglob("*.py"))
+        for file in sorted(PACKAGE.rglob("*.py"))
         for message in messages(file.read_text(encoding="utf-8"))
         if WITHOUT_VALUE.search(message)
     ]

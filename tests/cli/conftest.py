@@ -12,10 +12,10 @@ import pytest
 from filelock import FileLock
 
 from nmt.data.datasets import catalogue, download
-from tests.support.command_line import Result, done, nmt, write_pairs
+from tests.support.command_line import Result, assert_success, nmt, write_pairs
 from tests.support.dataset_site import catalogue_of, pages
 from tests.support.tiny_runs import Digits, Tiny, digit_strings, make_tiny
-from tests.support.web_server import Site, serving
+from tests.support.web_server import Site, run_server
 
 DIGITS = """\
 data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length: 100}
@@ -42,7 +42,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
             write_pairs(folder / "valid", reversals(strings[200:250]))
             write_pairs(folder / "train", reversals(strings[250:]))
             config.write_text(DIGITS)
-            training = done(nmt("train", config, "--run", run, "--device", "cpu"))
+            training = assert_success(nmt("train", config, "--run", run, "--device", "cpu"))
             record.write_text(json.dumps(asdict(training)))
     training = Result(**json.loads(record.read_text()))
     return Digits(
@@ -66,7 +66,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Serve three data sets and replace the shipped catalogue by theirs."""
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
-    with serving(pages()) as site:
+    with run_server(pages()) as site:
         file = tmp_path / "catalogue.yaml"
         file.write_text(catalogue_of(site.url), encoding="utf-8")
         monkeypatch.setattr(catalogue, "CATALOGUE", file)

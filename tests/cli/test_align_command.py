@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 
 from nmt.decoding.lines import pair_splitting
-from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.command_line import assert_success, nmt, settings, write_lines
+from tests.support.paths import FROZEN_V1
 from tests.support.tiny_runs import Digits, Tiny
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def reversed_alignment(line: str) -> str:
@@ -31,7 +30,7 @@ def data_folder(digits: Digits, tmp_path: Path) -> Path:
 
 def run_align(digits: Digits, data_folder: Path, *flags: object) -> list[str]:
     src, tgt = data_folder / "test.in", data_folder / "test.out"
-    return done(nmt("align", "-m", digits.run, "--src", src, "--tgt", tgt, *flags)).lines
+    return assert_success(nmt("align", "-m", digits.run, "--src", src, "--tgt", tgt, *flags)).lines
 
 
 def read_aer(lines: list[str]) -> float:
@@ -79,8 +78,8 @@ def test_align_reverse_model_gets_swapped_sides(digits: Digits, tmp_path: Path) 
     src_file = write_lines(tmp_path / "a.in", src)
     tgt_file = write_lines(tmp_path / "a.out", [line[::-1][:5] for line in src])
     flags = ("-m", digits.run, "--src", src_file, "--tgt", tgt_file)
-    forward_links = done(nmt("align", *flags)).lines
-    symmetric_links = done(nmt("align", *flags, "--reverse", digits.run)).lines
+    forward_links = assert_success(nmt("align", *flags)).lines
+    symmetric_links = assert_success(nmt("align", *flags, "--reverse", digits.run)).lines
     assert forward_links != symmetric_links
     for line, links in zip(src, symmetric_links, strict=True):
         count = len(line.split())
@@ -93,7 +92,7 @@ def test_align_reverse_model_gets_swapped_sides(digits: Digits, tmp_path: Path) 
 
 def test_align_without_target_translates(digits: Digits, data_folder: Path) -> None:
     stdin = "\n".join(digits.src) + "\n"
-    lines = done(nmt("align", "-m", digits.run, stdin=stdin)).lines
+    lines = assert_success(nmt("align", "-m", digits.run, stdin=stdin)).lines
     assert [line.split("\t")[1] for line in lines] == digits.ref
     assert [line.split("\t")[0] for line in lines] == run_align(digits, data_folder)
 
@@ -103,7 +102,7 @@ def test_align_blank_lines_get_blank_links(digits: Digits, tmp_path: Path) -> No
     write_lines(tmp_path / "a.out", ["3 2 1", "x", "", "9 8 7"])
     flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
     report = tmp_path / "report.tsv"
-    lines = done(nmt("align", "-m", digits.run, *flags, "--diagnostics", report)).lines
+    lines = assert_success(nmt("align", "-m", digits.run, *flags, "--diagnostics", report)).lines
     assert [bool(line) for line in lines] == [True, False, False, True]
     rows = [line.split("\t") for line in report.read_text().splitlines()]
     assert rows[0] == ["line", "entropy", "dropped", "repeated"]
@@ -111,9 +110,9 @@ def test_align_blank_lines_get_blank_links(digits: Digits, tmp_path: Path) -> No
     assert rows[2][1:] == ["", "", ""]
     assert 0 <= float(rows[1][1]) < 1
     stdin = (tmp_path / "a.in").read_text()
-    assert done(nmt("align", "-m", digits.run, *flags[2:], stdin=stdin)).lines == lines
-    assert done(nmt("align", "-m", digits.run, stdin="\n\n")).lines == ["\t", "\t"]
-    assert done(nmt("align", "-m", digits.run)).out == ""
+    assert assert_success(nmt("align", "-m", digits.run, *flags[2:], stdin=stdin)).lines == lines
+    assert assert_success(nmt("align", "-m", digits.run, stdin="\n\n")).lines == ["\t", "\t"]
+    assert assert_success(nmt("align", "-m", digits.run)).out == ""
 
 
 def test_align_diagnostics_name_dropped_words(digits: Digits, tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_align_diagnostics_name_dropped_words(digits: Digits, tmp_path: Path) ->
     write_lines(tmp_path / "a.out", ["6 5"])
     flags = ("--src", tmp_path / "a.in", "--tgt", tmp_path / "a.out")
     report = tmp_path / "report.tsv"
-    done(nmt("align", "-m", digits.run, *flags, "--diagnostics", report))
+    assert_success(nmt("align", "-m", digits.run, *flags, "--diagnostics", report))
     dropped = report.read_text().splitlines()[1].split("\t")[2].split()
     assert {"0:1", "1:2", "2:3"} <= set(dropped)
     assert "5:6" not in dropped
@@ -167,7 +166,7 @@ def test_align_bad_arguments_are_refused(
 
 
 def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
-    done(tiny.train(*settings(model__wiring="none")))
+    assert_success(tiny.train(*settings(model__wiring="none")))
     result = nmt("align", "-m", tiny.run, stdin="1 2\n")
     assert result.code == 2
     assert "has no attention to show (model.attention: none)" in result.err
@@ -191,9 +190,11 @@ def test_train_guided_alignment_lowers_error_rate(tiny: Tiny) -> None:
     rates, records = {}, {}
     for name, flags in (("free", []), ("guided", guided)):
         run = tiny.folder / name
-        done(tiny.train(*shared, *flags, run=run))
+        assert_success(tiny.train(*shared, *flags, run=run))
         texts = ("--src", src, "--tgt", tgt)
-        rates[name] = read_aer(done(nmt("align", "-m", run, *texts, "--gold", links)).lines)
+        rates[name] = read_aer(
+            assert_success(nmt("align", "-m", run, *texts, "--gold", links)).lines
+        )
         metrics = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
         records[name] = [record for record in metrics if record["kind"] == "train"]
     assert all("alignment_loss" not in record for record in records["free"])
@@ -228,9 +229,9 @@ def test_train_guided_run_resumes_identically(tiny: Tiny) -> None:
         train__guided_alignment_decay=0.5,
     )
     uninterrupted = tiny.folder / "uninterrupted"
-    done(tiny.train(*flags, *settings(train__max_updates=20), run=uninterrupted))
-    done(tiny.train(*flags, *settings(train__max_updates=9)))
-    resumed = done(tiny.train(*flags, *settings(train__max_updates=20), "--resume"))
+    assert_success(tiny.train(*flags, *settings(train__max_updates=20), run=uninterrupted))
+    assert_success(tiny.train(*flags, *settings(train__max_updates=9)))
+    resumed = assert_success(tiny.train(*flags, *settings(train__max_updates=20), "--resume"))
     assert "corpus: unchanged, kept" in resumed.err
     weights = [folder / "last" / "model.safetensors" for folder in (uninterrupted, tiny.run)]
     assert weights[0].read_bytes() == weights[1].read_bytes()
@@ -244,8 +245,8 @@ def test_align_score_long_pairs_are_split_with_warning(
     src = write_lines(tmp_path / "src", ["1 2 3", long, "", "4 5"])
     tgt = write_lines(tmp_path / "tgt", ["3 2 1", long, "", "5 4"])
     diagnostics = tmp_path / "diagnostics"
-    files = ["-m", FROZEN, "--device", "cpu", "--src", src, "--tgt", tgt]
-    aligned = done(nmt("align", *files, "--diagnostics", diagnostics))
+    files = ["-m", FROZEN_V1, "--device", "cpu", "--src", src, "--tgt", tgt]
+    aligned = assert_success(nmt("align", *files, "--diagnostics", diagnostics))
     assert "warning: long lines were aligned in parts: lines 2\n" in aligned.err
     first, links, blank, last = aligned.lines
     assert first
@@ -255,6 +256,6 @@ def test_align_score_long_pairs_are_split_with_warning(
     assert max(s for s, _ in words) > 400, "to the end of the line"
     assert max(max(link) for link in words) < 500
     assert len(diagnostics.read_text().split("\n")) == 6
-    scored = done(nmt("score", *files))
+    scored = assert_success(nmt("score", *files))
     assert "warning: long pairs were scored in parts: lines 2\n" in scored.err
     assert len(scored.lines) == 4

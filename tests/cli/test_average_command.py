@@ -14,11 +14,11 @@ from safetensors.torch import load_file
 
 from nmt.core.manifest import write_manifest
 from nmt.core.run_dir import RunDir
-from tests.support.command_line import Result, done, nmt, settings, write_lines
+from tests.support.command_line import Result, assert_success, nmt, settings, write_lines
+from tests.support.paths import FROZEN_V1
 from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 FLAGS = settings(train__max_updates=6, train__validate_every=2, train__keep_last=9)
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 """A run that reverses digits."""
 WEIGHTS = "model.safetensors"
 
@@ -35,7 +35,7 @@ def assert_refused(result: Result, *words: str) -> None:
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run that keeps its checkpoints after 2, 4 and 6 updates."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(*FLAGS))
+    assert_success(tiny.train(*FLAGS))
     return tiny
 
 
@@ -65,9 +65,9 @@ def is_average(checkpoints: list[Path], output: Path) -> bool:
 
 
 def test_average_of_one_checkpoint_twice_equals_it(tmp_path: Path) -> None:
-    run = shutil.copytree(FROZEN, tmp_path / "run", symlinks=True)
+    run = shutil.copytree(FROZEN_V1, tmp_path / "run", symlinks=True)
     output = tmp_path / "x" / "average"
-    result = done(nmt("average", run, run / "last", "-o", output))
+    result = assert_success(nmt("average", run, run / "last", "-o", output))
     assert result.out == ""
     assert f"{output}: the mean of the weights after updates 300, 300\n" in result.err
     for name in ("best/model.safetensors", "tokenizer.model", "tokenizer.json"):
@@ -75,25 +75,27 @@ def test_average_of_one_checkpoint_twice_equals_it(tmp_path: Path) -> None:
     moved_run = shutil.move(output, tmp_path / "elsewhere")
     text = write_lines(tmp_path / "src", ["1 2 3", "4 5 6 7"])
     ref = write_lines(tmp_path / "ref", ["3 2 1", "7 6 5 4"])
-    assert done(nmt("translate", "-m", moved_run, text)).out == ref.read_text()
-    score = done(nmt("evaluate", moved_run, "--src", text, "--ref", ref, "--set", "data.tgt=xx"))
+    assert assert_success(nmt("translate", "-m", moved_run, text)).out == ref.read_text()
+    score = assert_success(
+        nmt("evaluate", moved_run, "--src", text, "--ref", ref, "--set", "data.tgt=xx")
+    )
     assert " 100.00 " in score.out
     for command in (["align", "--src", text], ["score", "--src", text, "--tgt", ref]):
         name, *flags = command
-        both = [done(nmt(name, "-m", model, *flags)).out for model in (run, moved_run)]
+        both = [assert_success(nmt(name, "-m", model, *flags)).out for model in (run, moved_run)]
         assert both[0] == both[1] != ""
 
 
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
 def test_export_of_average_translates_all_lines(tmp_path: Path) -> None:
     tiny = make_exportable(tmp_path)
-    done(tiny.train())
+    assert_success(tiny.train())
     output = tmp_path / "average"
-    done(nmt("average", tiny.run, "-o", output))
-    result = done(nmt("export", output, "--to", "ctranslate2"))
+    assert_success(nmt("average", tiny.run, "-o", output))
+    result = assert_success(nmt("export", output, "--to", "ctranslate2"))
     assert "nothing was compared" in result.err
     result = nmt("translate", "-m", output, "--engine", "ctranslate2", stdin="1 2\n3\n")
-    assert len(done(result).lines) == 2
+    assert len(assert_success(result).lines) == 2
 
 
 def test_average_last_uses_newest_checkpoints(
@@ -101,7 +103,7 @@ def test_average_last_uses_newest_checkpoints(
 ) -> None:
     output = tiny.folder / "average"
     monkeypatch.chdir(tiny.folder)
-    done(nmt("average", "run", "--last", 2, "-o", "average"))
+    assert_success(nmt("average", "run", "--last", 2, "-o", "average"))
     assert is_average(steps[1:], output)
     assert not is_average(steps, output)
     assert (output / "best").resolve() == (output / "last").resolve()
@@ -129,23 +131,23 @@ def test_average_best_uses_best_checkpoints(
     (steps[2] / "state.json").write_text(json.dumps(state))
     write_manifest(steps[2])
     output = tiny.folder / "average"
-    done(nmt("average", tiny.run, "--best", 2, "-o", output))
+    assert_success(nmt("average", tiny.run, "--best", 2, "-o", output))
     assert is_average([steps[i] for i in best], output)
 
 
 def test_average_of_runs_uses_best_checkpoints(tiny: Tiny, steps: list[Path]) -> None:
     second_run = tiny.folder / "other"
-    done(tiny.train(*FLAGS, *settings(train__seed=2, model__dropout=0.1), run=second_run))
+    assert_success(tiny.train(*FLAGS, *settings(train__seed=2, model__dropout=0.1), run=second_run))
     output = tiny.folder / "average"
-    done(nmt("average", tiny.run, second_run, steps[0], "-o", output))
+    assert_success(nmt("average", tiny.run, second_run, steps[0], "-o", output))
     best_checkpoints = [(run / "best").resolve() for run in (tiny.run, second_run)]
     assert is_average([*best_checkpoints, steps[0]], output)
-    assert done(nmt("translate", "-m", output, stdin="1 2\n")).lines
+    assert assert_success(nmt("translate", "-m", output, stdin="1 2\n")).lines
 
 
 def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     output = tiny.folder / "average"
-    done(nmt("average", *steps, "-o", output))
+    assert_success(nmt("average", *steps, "-o", output))
     before = {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
     expected = ("expected a run with its training state", "average.json")
     assert_refused(tiny.train("--resume", run=output), *expected)
@@ -153,7 +155,7 @@ def test_resume_of_average_is_refused(tiny: Tiny, steps: list[Path]) -> None:
     assert before == {p: p.read_bytes() for p in output.rglob("*") if p.is_file()}
     assert "run: null" in RunDir(output).config.read_text()
     assert not RunDir(output).finished.exists(), "the average is not a finished run"
-    done(tiny.train("--overwrite", run=output))
+    assert_success(tiny.train("--overwrite", run=output))
     assert not (output / "average.json").exists()
 
 
@@ -201,7 +203,7 @@ def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
     output, second_run = tiny.folder / "average", tiny.folder / "other"
 
     def average_with_second_run(**values: object) -> Result:
-        done(tiny.train("--overwrite", *settings(**values), run=second_run))
+        assert_success(tiny.train("--overwrite", *settings(**values), run=second_run))
         return nmt("average", tiny.run, second_run, "-o", output)
 
     assert_refused(
@@ -221,7 +223,7 @@ def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
     assert_refused(
         average_with_second_run(tokenizer__joint="false"), "expected the same tokenizer as"
     )
-    done(tiny.train("--overwrite", run=second_run))
+    assert_success(tiny.train("--overwrite", run=second_run))
     text, train = (
         (second_run / "config.yaml").read_text(),
         json.dumps(str(tiny.config.parent / "train")),

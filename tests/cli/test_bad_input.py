@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Result, done, nmt, settings, write_lines
+from tests.support.command_line import Result, assert_success, nmt, settings, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 
 
@@ -179,7 +179,7 @@ def test_train_impossible_vocab_size_names_nearest_possible(
     assert_refused(result, f"tokenizer.vocab_size: expected at {bound} ", f"got {size}")
     size_limit = int(result.err.split(f"expected at {bound} ")[1].split()[0])
     flags += settings(tokenizer__vocab_size=size_limit)
-    done(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
+    assert_success(nmt("tokenizer", tiny.config, "--run", tiny.run, *flags))
 
 
 def test_train_invalid_tokenizer_model_is_refused(tiny: Tiny) -> None:
@@ -200,7 +200,7 @@ def test_train_run_folder_that_is_a_file_prints_one_error(tiny: Tiny) -> None:
 
 
 def test_train_existing_run_is_kept_and_both_flags_explained(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     before = sorted((p, p.stat().st_mtime_ns) for p in tiny.run.rglob("*"))
     assert_refused(
         tiny.train(), "got one with a run", "--resume continues it", "--overwrite deletes"
@@ -219,9 +219,9 @@ def test_train_folder_with_foreign_file_is_refused(tiny: Tiny, flag: str | None)
 
 
 def test_train_overwrite_keeps_foreign_file(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     notes = write_lines(tiny.run / "notes.txt", ["mine"])
-    done(tiny.train("--overwrite"))
+    assert_success(tiny.train("--overwrite"))
     assert notes.read_text() == "mine\n"
 
 
@@ -245,7 +245,7 @@ def test_translate_file_as_run_folder_is_refused(tiny: Tiny) -> None:
 
 
 def test_translate_run_without_checkpoint_is_refused(tiny: Tiny) -> None:
-    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    assert_success(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "config.yaml").write_text(tiny.config.read_text())
     assert_refused(
         nmt("translate", "-m", tiny.run), f"{tiny.run}: expected a checkpoint, found none"
@@ -327,7 +327,7 @@ def test_translate_damaged_run_names_the_file(
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_resume_damaged_only_checkpoint_is_refused(tiny: Tiny, name: str) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     cut_in_half(tiny.run / "last" / name)
     result = tiny.train("--resume", *settings(train__max_updates=3))
     words = (

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from nmt.core.manifest import write_manifest
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 MORE = settings(train__max_updates=3)
@@ -25,8 +25,8 @@ MORE = settings(train__max_updates=3)
     ],
 )
 def test_resume_applies_and_logs_changed_setting(tiny: Tiny, name: str, line: str) -> None:
-    done(tiny.train())
-    result = done(tiny.train("--resume", *MORE, "--set", name))
+    assert_success(tiny.train())
+    result = assert_success(tiny.train("--resume", *MORE, "--set", name))
     assert f"{line}\n" in result.err
     assert line in (tiny.run / "train.log").read_text()
     key, value = name.split(".")[1].split("=")
@@ -38,8 +38,8 @@ def test_resume_applies_and_logs_changed_setting(tiny: Tiny, name: str, line: st
 
 def test_resume_with_new_rate_uses_it_in_next_step(tiny: Tiny) -> None:
     flags = settings(train__warmup=0, train__validate_every=1)
-    done(tiny.train(*flags))
-    done(tiny.train("--resume", *flags, *MORE, *settings(train__lr=0.02)))
+    assert_success(tiny.train(*flags))
+    assert_success(tiny.train("--resume", *flags, *MORE, *settings(train__lr=0.02)))
     text = (tiny.run / "metrics.jsonl").read_text()
     rates = [r["lr"] for r in map(json.loads, text.split("\n")[:-1]) if r["kind"] == "train"]
     assert rates == [0.001, 0.001, 0.02]
@@ -60,7 +60,7 @@ def test_resume_with_new_rate_uses_it_in_next_step(tiny: Tiny) -> None:
     ],
 )
 def test_resume_with_changed_fixed_setting_is_refused(tiny: Tiny, name: str, change: str) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     before = (tiny.run / "config.yaml").read_bytes()
     result = tiny.train("--resume", *MORE, "--set", name)
     assert result.code == 2
@@ -70,14 +70,14 @@ def test_resume_with_changed_fixed_setting_is_refused(tiny: Tiny, name: str, cha
 
 
 def test_resume_does_not_log_unchanged_settings(tiny: Tiny) -> None:
-    done(tiny.train())
-    result = done(tiny.train("--resume"))
+    assert_success(tiny.train())
+    result = assert_success(tiny.train("--resume"))
     assert "changed:" not in result.err
 
 
 def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
     auto = settings(train__precision="auto")
-    done(tiny.train(*auto))
+    assert_success(tiny.train(*auto))
     file = tiny.run / "config.yaml"
     before, train, remainder = file.read_text().partition("\ntrain:\n")
     chosen_precision, other_precision = (
@@ -90,7 +90,7 @@ def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
             f'precision: "{chosen_precision}"', f'precision: "{other_precision}"', 1
         )
     )
-    result = done(tiny.train("--resume", *auto, *MORE))
+    result = assert_success(tiny.train("--resume", *auto, *MORE))
     after = file.read_text().partition("\ntrain:\n")[2].partition("\ndecode:\n")[0]
     assert f'precision: "{other_precision}"' in after
     reasons = (
@@ -102,19 +102,19 @@ def test_resume_reuses_measured_precision(tiny: Tiny) -> None:
 
 def test_resume_reuses_measured_micro_batch(tiny: Tiny) -> None:
     auto = settings(train__micro_batch_tokens="auto")
-    result = done(tiny.train(*auto))
+    result = assert_success(tiny.train(*auto))
     assert "micro-batches of 200 tokens: peak memory " in result.err
     file = tiny.run / "config.yaml"
     assert "micro_batch_tokens: 200" in file.read_text()
     file.write_text(file.read_text().replace("micro_batch_tokens: 200", "micro_batch_tokens: 70"))
-    result = done(tiny.train("--resume", *auto, *MORE))
+    result = assert_success(tiny.train("--resume", *auto, *MORE))
     assert "micro-batches of" not in result.err
     assert "micro_batch_tokens: 70" in file.read_text()
 
 
 @pytest.mark.parametrize("flags", [["train"], ["train", "--resume"], ["prepare"], ["tokenizer"]])
 def test_resume_with_other_text_is_refused(tiny: Tiny, flags: list[str]) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     before = {p: p.read_bytes() for p in tiny.run.rglob("*") if p.is_file()}
     for side in ("in", "out"):
         file = tiny.folder / f"train.{side}"
@@ -129,17 +129,17 @@ def test_resume_with_other_text_is_refused(tiny: Tiny, flags: list[str]) -> None
 
 
 def test_resume_with_moved_text_continues(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     for side in ("in", "out"):
         (tiny.folder / f"train.{side}").rename(tiny.folder / f"moved.{side}")
     moved = settings(data__train=f"[{tiny.folder / 'moved'}]")
-    result = done(tiny.train("--resume", *MORE, *moved))
+    result = assert_success(tiny.train("--resume", *MORE, *moved))
     assert "corpus: unchanged, kept" in result.err
 
 
 def test_resume_of_run_with_old_keys_changes_nothing(tiny: Tiny) -> None:
     tiny.replace("model:\n", "model:\n  attention: bahdanau\n")
-    done(tiny.train())
+    assert_success(tiny.train())
     [state] = tiny.run.glob("checkpoints/*/state.json")
     for file, names in {
         tiny.run / "config.yaml": {
@@ -155,7 +155,7 @@ def test_resume_of_run_with_old_keys_changes_nothing(tiny: Tiny) -> None:
         file.write_text(text)
     write_manifest(state.parent)
     tiny.replace("attention: bahdanau", "wiring: bahdanau")
-    result = done(tiny.train("--resume", *MORE))
+    result = assert_success(tiny.train("--resume", *MORE))
     changes = [line for line in result.err.split("\n") if line.startswith("changed:")]
     assert changes == ["changed: train.max_updates: 2 -> 3"]
     assert result.err.count("is now called") == 1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.command_line import done, nmt, settings, write_pairs
+from tests.support.command_line import assert_success, nmt, settings, write_pairs
 from tests.support.tiny_runs import Tiny, digit_strings
 
 FLAGS = settings(train__validate_every=1, train__keep_last=9, train__keep_best=9)
@@ -36,7 +36,7 @@ def write_second_valid(tiny: Tiny) -> list[str]:
 @pytest.fixture
 def scored_run(tiny: Tiny) -> Tiny:
     """Return a run with a best score that later scores do not reach."""
-    done(tiny.train(*FLAGS))
+    assert_success(tiny.train(*FLAGS))
     edit_state(tiny, best_score=99.0, best_update=1, waited=1, scores={"1": 99.0, "2": 0.5})
     return tiny
 
@@ -47,7 +47,7 @@ def test_resume_with_other_validation_text_resets_scores(
 ) -> None:
     if older_release:
         edit_state(scored_run, scored_on=None)
-    result = done(scored_run.train(*RESUME, *write_second_valid(scored_run)))
+    result = assert_success(scored_run.train(*RESUME, *write_second_valid(scored_run)))
     assert (
         "the validation text or train.stop_metric changed: earlier scores no longer count, "
         "the best was 99.00 at update 1\n"
@@ -61,7 +61,7 @@ def test_resume_with_other_validation_text_resets_scores(
 
 
 def test_resume_with_other_stop_metric_resets_scores(scored_run: Tiny) -> None:
-    done(scored_run.train(*RESUME, *settings(train__stop_metric="loss")))
+    assert_success(scored_run.train(*RESUME, *settings(train__stop_metric="loss")))
     state = state_of(scored_run)
     assert sorted(state["scores"]) == ["2", "3", "4"]
     assert 0 < state["best_score"] == min(state["scores"].values())
@@ -70,7 +70,7 @@ def test_resume_with_other_stop_metric_resets_scores(scored_run: Tiny) -> None:
 def test_resume_finished_run_scores_other_validation_text(scored_run: Tiny) -> None:
     """No further update is necessary. `nmt average --best` then uses the new scores."""
     flags = [*FLAGS, "--resume", "--accept-changes", *write_second_valid(scored_run)]
-    done(scored_run.train(*flags))
+    assert_success(scored_run.train(*flags))
     state = state_of(scored_run)
     assert (state["update"], state["best_update"], list(state["scores"])) == (2, 2, ["2"])
     average = nmt("average", scored_run.run, "--best", 2, "-o", scored_run.folder / "average")
@@ -87,7 +87,7 @@ def test_resume_with_moved_validation_text_keeps_scores(
     for side in ("in", "out"):
         (scored_run.folder / f"valid.{side}").rename(scored_run.folder / f"moved.{side}")
     moved = settings(data__valid=scored_run.folder / "moved")
-    result = done(scored_run.train(*RESUME, *moved))
+    result = assert_success(scored_run.train(*RESUME, *moved))
     assert "no longer count" not in result.err
     state = state_of(scored_run)
     assert (state["best_score"], state["best_update"]) == (99.0, 1)

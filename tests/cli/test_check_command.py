@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.command_line import assert_success, nmt, settings, write_lines
+from tests.support.paths import DEMO
 from tests.support.tiny_runs import Tiny
-
-DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def pair(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_check_two_files_lists_findings(pair: tuple[Path, Path]) -> None:
-    result = done(nmt("check", *pair))
+    result = assert_success(nmt("check", *pair))
     assert "300 pairs in en and fr" in result.out
     assert "error    entity, src: 1" in result.out
     assert "line 7" in result.out
@@ -39,12 +38,12 @@ def test_check_strict_error_exits_with_one(pair: tuple[Path, Path]) -> None:
 
 
 def test_check_leaked_test_set_is_reported(pair: tuple[Path, Path]) -> None:
-    result = done(nmt("check", *pair, "--test", DEMO / "valid.en", DEMO / "valid.fr"))
+    result = assert_success(nmt("check", *pair, "--test", DEMO / "valid.en", DEMO / "valid.fr"))
     assert "leaked: 299" in result.out  # all lines except the changed one
 
 
 def test_check_writes_json_and_html(pair: tuple[Path, Path], tmp_path: Path) -> None:
-    result = done(nmt("check", *pair, "--json", "--html", tmp_path / "page.html"))
+    result = assert_success(nmt("check", *pair, "--json", "--html", tmp_path / "page.html"))
     [text_set] = json.loads(result.out)["sets"]
     assert text_set["lines"] == [300, 300]
     assert "<svg" in (tmp_path / "page.html").read_text("utf-8")
@@ -52,7 +51,7 @@ def test_check_writes_json_and_html(pair: tuple[Path, Path], tmp_path: Path) -> 
 
 def test_check_config_scans_all_sets(tiny: Tiny) -> None:
     test_set = settings(data__test=f"[{tiny.folder / 'valid'}]", data__valid=4)
-    result = done(nmt("check", tiny.config, "--json", *test_set))
+    result = assert_success(nmt("check", tiny.config, "--json", *test_set))
     names = [text_set["name"] for text_set in json.loads(result.out)["sets"]]
     assert names == ["train", "valid"]
 

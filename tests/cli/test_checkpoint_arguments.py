@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import nmt as package
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny, make_exportable
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
@@ -20,7 +20,7 @@ FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run with two checkpoints."""
     tiny = make_exportable(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(*FLAGS))
+    assert_success(tiny.train(*FLAGS))
     return tiny
 
 
@@ -43,47 +43,49 @@ def pair_flags(tiny: Tiny) -> list[object]:
 
 
 def translate(model: Path, tiny: Tiny) -> str:
-    return done(nmt("translate", tiny.folder / "valid.in", "-m", model, "--scores")).out
+    return assert_success(nmt("translate", tiny.folder / "valid.in", "-m", model, "--scores")).out
 
 
 def ensemble(model: Path, tiny: Tiny) -> str:
     models = ["-m", tiny.run, "-m", model]
-    return done(nmt("translate", tiny.folder / "valid.in", *models, "--scores")).out
+    return assert_success(nmt("translate", tiny.folder / "valid.in", *models, "--scores")).out
 
 
 def score(model: Path, tiny: Tiny) -> str:
-    return done(nmt("score", "-m", model, *pair_flags(tiny))).out
+    return assert_success(nmt("score", "-m", model, *pair_flags(tiny))).out
 
 
 def explain(model: Path, tiny: Tiny) -> str:
-    return done(nmt("explain", "1 2 3", "-m", model, "--json")).out
+    return assert_success(nmt("explain", "1 2 3", "-m", model, "--json")).out
 
 
 def align(model: Path, tiny: Tiny) -> str:
     diagnostics = tiny.folder / "diagnostics.tsv"
-    done(nmt("align", "-m", model, *pair_flags(tiny), "--diagnostics", diagnostics))
+    assert_success(nmt("align", "-m", model, *pair_flags(tiny), "--diagnostics", diagnostics))
     return diagnostics.read_text()
 
 
 def rerank(model: Path, tiny: Tiny) -> str:
     nbest, weights = tiny.folder / "nbest.txt", tiny.folder / "weights.json"
-    done(nmt("translate", tiny.folder / "valid.in", "-m", tiny.run, "--nbest", 2, "-o", nbest))
+    assert_success(
+        nmt("translate", tiny.folder / "valid.in", "-m", tiny.run, "--nbest", 2, "-o", nbest)
+    )
     ref = ["--ref", tiny.folder / "valid.out", "--tune", weights]
-    done(nmt("rerank", nbest, "--src", tiny.folder / "valid.in", "-m", model, *ref))
+    assert_success(nmt("rerank", nbest, "--src", tiny.folder / "valid.in", "-m", model, *ref))
     return weights.read_text()
 
 
 def average(model: Path, tiny: Tiny) -> str:
     mean = tiny.folder / "mean"
     shutil.rmtree(mean, ignore_errors=True)
-    done(nmt("average", model, "-o", mean))
+    assert_success(nmt("average", model, "-o", mean))
     return score(mean, tiny)
 
 
 def evaluate(model: Path, tiny: Tiny) -> str:
     report = tiny.folder / "report.json"
     test = ["--src", tiny.folder / "valid.in", "--ref", tiny.folder / "valid.out"]
-    done(nmt("evaluate", model, *test, "-o", report))
+    assert_success(nmt("evaluate", model, *test, "-o", report))
     [system] = json.loads(report.read_text())["systems"].values()
     return str(system["checkpoint"])
 
@@ -95,7 +97,7 @@ def load(model: Path, tiny: Tiny) -> str:
 def export(model: Path, tiny: Tiny) -> str:
     pytest.importorskip("ctranslate2")
     output = tiny.folder / "exported"
-    done(nmt("export", model, "--to", "ctranslate2", "-o", output))
+    assert_success(nmt("export", model, "--to", "ctranslate2", "-o", output))
     return (output / "export.json").read_text()
 
 
@@ -124,9 +126,9 @@ def test_shortlist_of_checkpoint_equals_that_of_run(
     trained_run: Tiny, runs_by_best: dict[str, Path]
 ) -> None:
     for name, run in runs_by_best.items():
-        done(nmt("shortlist", run / "checkpoints" / name))
+        assert_success(nmt("shortlist", run / "checkpoints" / name))
         first = (run / "shortlist.safetensors").read_bytes()
-        done(nmt("shortlist", run))
+        assert_success(nmt("shortlist", run))
         assert (run / "shortlist.safetensors").read_bytes() == first
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.command_line import assert_success, nmt, settings, write_lines
 from tests.support.data.difficult_text import demo_lines
 from tests.support.tiny_runs import Tiny
 
@@ -23,7 +23,7 @@ def add_faults(tiny: Tiny) -> None:
 
 def test_clean_writes_kept_and_dropped_pairs(tiny: Tiny) -> None:
     add_faults(tiny)
-    result = done(nmt("clean", tiny.config, "-o", tiny.folder / "kept", *FILTERS))
+    result = assert_success(nmt("clean", tiny.config, "-o", tiny.folder / "kept", *FILTERS))
     sides = [(tiny.folder / f"kept.{s}").read_text().split("\n")[:-1] for s in ("in", "out")]
     assert len(sides[0]) == len(sides[1]) == 96
     assert all(src == tgt[::-1] for src, tgt in zip(*sides, strict=True))
@@ -36,14 +36,14 @@ def test_clean_writes_kept_and_dropped_pairs(tiny: Tiny) -> None:
 
 def test_train_uses_kept_pairs_and_lists_dropped_ones(tiny: Tiny) -> None:
     add_faults(tiny)
-    result = done(tiny.train(*FILTERS))
+    result = assert_success(tiny.train(*FILTERS))
     meta = json.loads((tiny.run / "corpus" / "train" / "0" / "meta.json").read_text())
     assert meta["pairs"] == 96
     assert meta["dropped"] == {"entity": 1, "duplicate pair": 1}
     table = tiny.run / "corpus" / "train" / "0" / "dropped.tsv"
     assert f"dropped pairs are listed in {table}" in result.err
     assert len(table.read_text().split("\n")) == 1 + 2 + 1
-    again = done(tiny.train("--resume", *FILTERS))
+    again = assert_success(tiny.train("--resume", *FILTERS))
     assert "corpus: unchanged, kept" in again.err
     changed = tiny.train("--resume", *settings(data__clean="{copies: true}"))
     assert changed.code == 2
@@ -53,7 +53,7 @@ def test_train_uses_kept_pairs_and_lists_dropped_ones(tiny: Tiny) -> None:
 def test_train_validation_text_is_not_filtered(tiny: Tiny) -> None:
     for side in ("in", "out"):
         write_lines(tiny.folder / f"valid.{side}", ["1 2", "1 2", "1 2"])
-    done(tiny.train(*FILTERS))
+    assert_success(tiny.train(*FILTERS))
     meta = json.loads((tiny.run / "corpus" / "valid" / "0" / "meta.json").read_text())
     assert (meta["pairs"], meta["dropped"]) == (3, {})
 
@@ -83,14 +83,14 @@ def test_clean_drops_misaligned_blocks_that_check_finds(tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     data = "{src: en, tgt: fr, train: [train], valid: valid, clean: {misaligned: true}}"
     config.write_text(f"data: {data}\n")
-    result = done(nmt("clean", config, "-o", tmp_path / "kept"))
+    result = assert_success(nmt("clean", config, "-o", tmp_path / "kept"))
     rows = (tmp_path / "kept.dropped.tsv").read_text("utf-8").split("\n")[1:-1]
     dropped: dict[str, list[int]] = {}
     for reason, location, *pair in (row.split("\t") for row in rows):
         number = int(location.rpartition(":")[2])
         dropped.setdefault(reason, []).append(number)
         assert pair == [lines["en"][number - 1], lines["fr"][number - 1]]
-    [report, _] = json.loads(done(nmt("check", config, "--json")).out)["sets"]
+    [report, _] = json.loads(assert_success(nmt("check", config, "--json")).out)["sets"]
     findings = {finding["kind"]: finding["lines"] for finding in report["findings"]}
     assert dropped == {
         "misaligned, translation 1 line up": findings["shifted"],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 
 from nmt.config.loader import load_config
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 
 def test_config_show_marks_defaults(tiny: Tiny) -> None:
-    lines = done(nmt("config", "show", tiny.config, *settings(train__lr="3e-4"))).lines
+    lines = assert_success(nmt("config", "show", tiny.config, *settings(train__lr="3e-4"))).lines
     assert "  d_hidden: 8  # given" in lines
     assert "  lr: 0.0003  # given" in lines
     assert "  warmup: 400  # default" in lines, "a default of the architecture is resolved"
@@ -20,9 +20,9 @@ def test_config_show_marks_defaults(tiny: Tiny) -> None:
 
 def test_config_show_prints_every_setting(tiny: Tiny) -> None:
     inner = settings(data__clean="{copies: true}", data__augment="{upper: 0.1}")
-    lines = done(nmt("config", "show", tiny.config, *inner)).lines
+    lines = assert_success(nmt("config", "show", tiny.config, *inner)).lines
     keys = {line.strip().split(":")[0] for line in lines}
-    schema = json.loads(done(nmt("config", "schema")).out)
+    schema = json.loads(assert_success(nmt("config", "schema")).out)
     for section in schema["$defs"].values():
         if section["title"] in ("CleanConfig", "AugmentConfig"):
             name = section["title"].removesuffix("Config").lower()
@@ -34,7 +34,7 @@ def test_config_show_prints_every_setting(tiny: Tiny) -> None:
 
 
 def test_config_show_output_loads_as_the_same_config(tiny: Tiny) -> None:
-    output = done(nmt("config", "show", tiny.config)).out
+    output = assert_success(nmt("config", "show", tiny.config)).out
     copy = tiny.folder / "else" / "where.yaml"
     copy.parent.mkdir()
     copy.write_text(output)
@@ -43,7 +43,7 @@ def test_config_show_output_loads_as_the_same_config(tiny: Tiny) -> None:
 
 
 def test_config_schema_describes_every_setting() -> None:
-    schema = json.loads(done(nmt("config", "schema")).out)
+    schema = json.loads(assert_success(nmt("config", "schema")).out)
     sections = {name: schema["$defs"][name] for name in ("TrainConfig", "RNNConfig", "DataConfig")}
     for section in sections.values():
         assert section["additionalProperties"] is False
@@ -52,7 +52,7 @@ def test_config_schema_describes_every_setting() -> None:
 
 def test_config_show_without_text_files_succeeds(tiny: Tiny) -> None:
     (tiny.folder / "train.in").unlink()
-    assert done(nmt("config", "show", tiny.config)).out
+    assert assert_success(nmt("config", "show", tiny.config)).out
 
 
 def test_config_show_bad_setting_is_refused(tiny: Tiny) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from nmt.data.datasets import catalogue, download
-from tests.support.command_line import done, nmt
+from tests.support.command_line import assert_success, nmt
 from tests.support.dataset_site import (
     BOTH_GZ,
     EN,
@@ -21,9 +21,9 @@ from tests.support.dataset_site import (
     read_files,
     sha256,
 )
-from tests.support.web_server import Page, Site, serving
+from tests.support.paths import ROOT
+from tests.support.web_server import Page, Site, run_server
 
-ROOT = Path(__file__).resolve().parents[2]
 MULTI30K = ROOT / ".." / "shared" / "corpora" / "multi30k"
 OFFICIAL = MULTI30K / "official"
 LINES = {"train": 29_000, "valid": 1_014, "test_2016_flickr": 1_000}
@@ -37,7 +37,7 @@ needs_multi30k = pytest.mark.skipif(
 
 def test_get_existing_texts_are_kept_and_never_replaced(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = done(nmt("data", "get", "summed", "--to", out))
+    first = assert_success(nmt("data", "get", "summed", "--to", out))
     assert first.lines == [
         f"wrote    {out / 'train.en'}  (2 lines)",
         f"wrote    {out / 'train.fr'}  (2 lines)",
@@ -46,7 +46,7 @@ def test_get_existing_texts_are_kept_and_never_replaced(site: Site, tmp_path: Pa
     assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
     site.requests.clear()
-    second = done(nmt("data", "get", "summed", "--to", out))
+    second = assert_success(nmt("data", "get", "summed", "--to", out))
     assert [line.split()[0] for line in second.lines] == ["kept", "kept", "summed:"]
     assert second.err == ""
     assert site.requests == []
@@ -62,7 +62,7 @@ def test_get_existing_texts_are_kept_and_never_replaced(site: Site, tmp_path: Pa
 
 def test_get_texts_without_checksum_are_recorded(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done(nmt("data", "get", "table", "--to", out))
+    assert_success(nmt("data", "get", "table", "--to", out))
     contents = read_files(out)
     assert (contents["train.en"], contents["train.fr"]) == (EN, FR)
     assert json.loads(contents["sources.json"])["train.fr"] == {
@@ -73,7 +73,7 @@ def test_get_texts_without_checksum_are_recorded(site: Site, tmp_path: Path) -> 
         "sha256": sha256(FR),
     }
     assert set(contents) == {"train.en", "train.fr", "sources.json"}
-    assert done(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
+    assert assert_success(nmt("data", "get", "table", "--to", out)).out.count("already there") == 2
     assert len(site.requests) == 1
 
     for name, content in [
@@ -108,17 +108,17 @@ def test_get_foreign_part_is_kept(site: Site, tmp_path: Path, kind: str) -> None
 
 def test_get_new_version_in_catalogue_is_downloaded(site: Site, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    done(nmt("data", "get", "table", "--to", out))
+    assert_success(nmt("data", "get", "table", "--to", out))
     newer = gzip.compress(b"Three.\tTrois.\n")
     site.pages["/both.tsv.gz"] = Page(newer, etag='"2"')
     file = catalogue.CATALOGUE
     file.write_text(file.read_text().replace(sha256(BOTH_GZ), sha256(newer)))
-    done(nmt("data", "get", "table", "--to", out))
+    assert_success(nmt("data", "get", "table", "--to", out))
     assert read_files(out)["train.en"] == b"Three.\n"
 
 
 def test_get_unknown_checksum_is_reported(site: Site, tmp_path: Path) -> None:
-    result = done(nmt("data", "get", "unsummed", "--to", tmp_path / "out"))
+    result = assert_success(nmt("data", "get", "unsummed", "--to", tmp_path / "out"))
     note = f"no checksum is known to compare with; its SHA-256 is {sha256(BOTH_GZ)}"
     assert f"{site.url}/both.tsv.gz: {note}" in result.err.split("\n")
 
@@ -127,7 +127,10 @@ def test_get_default_folder_is_data_name(
     site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert "wrote    data/summed/train.en  (2 lines)" in done(nmt("data", "get", "summed")).lines
+    assert (
+        "wrote    data/summed/train.en  (2 lines)"
+        in assert_success(nmt("data", "get", "summed")).lines
+    )
     assert read_files(tmp_path / "data" / "summed") == {"train.en": EN, "train.fr": FR}
 
 
@@ -147,7 +150,9 @@ def test_get_from_folder_downloads_nothing(subfolder: str, site: Site, tmp_path:
     official.mkdir(parents=True)
     (official / "en.gz").write_bytes(EN_GZ)
     (official / "fr.gz").write_bytes(FR_GZ)
-    result = done(nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", folder))
+    result = assert_success(
+        nmt("data", "get", "summed", "--to", tmp_path / "out", "--from", folder)
+    )
     assert result.err == ""
     assert read_files(tmp_path / "out") == {"train.en": EN, "train.fr": FR}
     assert read_files(official) == {"en.gz": EN_GZ, "fr.gz": FR_GZ}
@@ -221,7 +226,7 @@ def test_get_unknown_name_suggests_the_nearest(tmp_path: Path) -> None:
 
 
 def test_data_list_shows_the_complete_catalogue() -> None:
-    result = done(nmt("data", "list"))
+    result = assert_success(nmt("data", "list"))
     head, *rows = result.lines
     assert head.split() == ["name", "languages", "pairs", "download", "sums", "licence"]
     assert [row.split()[0] for row in rows] == list(catalogue.read_catalogue())
@@ -232,7 +237,7 @@ def test_data_list_shows_the_complete_catalogue() -> None:
 @needs_multi30k
 @pytest.mark.parametrize("folder", [MULTI30K, OFFICIAL], ids=["parent", "itself"])
 def test_get_multi30k_from_official_files_equals_them(folder: Path, tmp_path: Path) -> None:
-    result = done(nmt("data", "get", "multi30k", "--from", folder, "--to", tmp_path))
+    result = assert_success(nmt("data", "get", "multi30k", "--from", folder, "--to", tmp_path))
     assert "non-commercial research and education" in result.out
     assert f"wrote    {tmp_path / 'train.en'}  (29,000 lines)" in result.lines
     assert [path.name for path in sorted(tmp_path.iterdir())] == NAMES
@@ -251,7 +256,7 @@ def test_get_multi30k_with_interruptions_is_complete(
     monkeypatch.setenv("no_proxy", "*")
     pages = {f"/{file.name}": Page(file.read_bytes()) for file in OFFICIAL.iterdir()}
     pages["/train.de.gz"].cuts = [100_000, 1, 200_000]
-    with serving(pages) as site:
-        done(nmt("data", "get", "multi30k", "--mirror", site.url, "--to", tmp_path))
+    with run_server(pages) as site:
+        assert_success(nmt("data", "get", "multi30k", "--mirror", site.url, "--to", tmp_path))
         assert len(site.requests) == len(NAMES) + 3
     assert [path.name for path in sorted(tmp_path.iterdir())] == NAMES

@@ -18,7 +18,7 @@ import pytest
 
 from nmt.core import files
 from nmt.data.datasets import catalogue
-from tests.support.command_line import done, environment, nmt
+from tests.support.command_line import assert_success, environment, nmt
 from tests.support.dataset_site import EN, EN_GZ, FR, HEAD, assert_refused, read_files, sha256
 from tests.support.web_server import Page, Site
 
@@ -35,7 +35,7 @@ def test_get_wrong_checksum_deletes_the_download(site: Site, tmp_path: Path) -> 
     )
     assert read_files(out) == {}
     site.pages["/raw/en.gz"].content = EN_GZ
-    done(nmt("data", "get", "summed", "--to", out))
+    assert_success(nmt("data", "get", "summed", "--to", out))
     assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
 
@@ -52,7 +52,7 @@ def test_get_full_disk_keeps_the_download(
         result = nmt("data", "get", "summed", "--to", out)
     assert_refused(result, f"{out}: No space left on device; --to names another folder")
     site.requests.clear()
-    done(nmt("data", "get", "summed", "--to", out))
+    assert_success(nmt("data", "get", "summed", "--to", out))
     assert [request.path for request in site.requests] == ["/raw/fr.gz"]
     assert read_files(out) == {"train.en": EN, "train.fr": FR}
 
@@ -173,7 +173,7 @@ def test_get_interrupted_download_can_be_continued(site: Site, tmp_path: Path) -
 
     site.pages["/both.tsv.gz"].pause = 0.0
     site.requests.clear()
-    done(nmt("data", "get", "unsummed", "--to", out))
+    assert_success(nmt("data", "get", "unsummed", "--to", out))
     assert [request.range for request in site.requests] == [f"bytes={len(received)}-"]
     assert site.requests[0].sent == len(content) - len(received)
     lines = read_files(out)["train.fr"].decode().split("\n")

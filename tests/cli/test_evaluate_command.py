@@ -17,7 +17,7 @@ from sacrebleu.metrics.ter import TER
 
 from nmt.core.manifest import write_manifest
 from nmt.evaluation.report import EvaluationReport
-from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.command_line import assert_success, nmt, settings, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 
 
@@ -45,9 +45,11 @@ def row_without_interval(line: str) -> list[str]:
 def test_evaluate_table_equals_sacrebleu(digits: Digits, tmp_path: Path) -> None:
     src, ref = difficult_text(digits)
     src_file, ref_file = write_lines(tmp_path / "t.in", src), write_lines(tmp_path / "t.out", ref)
-    hyp = done(nmt("translate", "-m", digits.run, src_file)).lines
+    hyp = assert_success(nmt("translate", "-m", digits.run, src_file)).lines
     report = tmp_path / "report.json"
-    result = done(nmt("evaluate", digits.run, "--src", src_file, "--ref", ref_file, "-o", report))
+    result = assert_success(
+        nmt("evaluate", digits.run, "--src", src_file, "--ref", ref_file, "-o", report)
+    )
     row = row_without_interval(result.lines[1])
     assert row == ["t", *sacrebleu_row(hyp, ref)]
     assert 0 < float(row[1]) < 100, "neither perfect nor 0"
@@ -59,9 +61,9 @@ def test_evaluate_table_equals_sacrebleu(digits: Digits, tmp_path: Path) -> None
 def test_evaluate_configured_sets_writes_run_report(digits: Digits, tmp_path: Path) -> None:
     run = shutil.copytree(digits.run, tmp_path / "run", symlinks=True)
     (run / "report.json").unlink()
-    done(nmt("evaluate", run, *settings(decode__beam_size=1)))
+    assert_success(nmt("evaluate", run, *settings(decode__beam_size=1)))
     assert not (run / "report.json").exists(), "the run has other settings"
-    result = done(nmt("evaluate", run))
+    result = assert_success(nmt("evaluate", run))
     assert row_without_interval(result.lines[1])[:3] == ["test", "100.00", "100.00"]
     report = EvaluationReport.model_validate(json.loads((run / "report.json").read_text()))
     system = report.test_sets["test"].systems["run"]
@@ -82,7 +84,7 @@ def test_evaluate_other_text_keeps_run_report(digits: Digits, tmp_path: Path) ->
     before = (digits.run / "report.json").read_bytes()
     src = write_lines(tmp_path / "t.in", ["12"])
     ref = write_lines(tmp_path / "t.out", ["21"])
-    done(nmt("evaluate", digits.run, "--src", src, "--ref", ref))
+    assert_success(nmt("evaluate", digits.run, "--src", src, "--ref", ref))
     assert (digits.run / "report.json").read_bytes() == before
 
 
@@ -98,7 +100,7 @@ def test_evaluate_scores_a_file_without_model(tmp_path: Path) -> None:
     ref = ["The cat sat on a mat.", "A dog runs.", "He left.", "Nothing is wrong here, is it?"]
     files = write_lines(tmp_path / "hyp.txt", hyp), write_lines(tmp_path / "ref.txt", ref)
     report = tmp_path / "scores.json"
-    result = done(nmt("evaluate", files[0], "--ref", files[1], "-o", report))
+    result = assert_success(nmt("evaluate", files[0], "--ref", files[1], "-o", report))
     assert row_without_interval(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref)]
     content = EvaluationReport.model_validate(json.loads(report.read_text()))
     assert content.test_sets["ref"].systems["hyp.txt"].suspicions["empty"].lines == [3]
@@ -107,7 +109,7 @@ def test_evaluate_scores_a_file_without_model(tmp_path: Path) -> None:
 def test_evaluate_tgt_lang_selects_the_tokenizer(tmp_path: Path) -> None:
     hyp, ref = ["我喜欢猫。", "他在这里。"], ["我爱猫。", "他在那里。"]
     files = write_lines(tmp_path / "hyp", hyp), write_lines(tmp_path / "ref", ref)
-    result = done(nmt("evaluate", files[0], "--ref", files[1], "--tgt-lang", "zh"))
+    result = assert_success(nmt("evaluate", files[0], "--ref", files[1], "--tgt-lang", "zh"))
     assert row_without_interval(result.lines[1]) == ["ref", *sacrebleu_row(hyp, ref, "zh")]
     assert "zh tokenizer" in result.err
 
@@ -118,7 +120,7 @@ def test_evaluate_compares_run_checkpoint_and_file(digits: Digits, tmp_path: Pat
     hyp_file = write_lines(tmp_path / "mine.txt", [line[:-1] for line in ref])
     flags = ("--src", sides[0], "--ref", sides[1])
     outputs = {kind: tmp_path / f"report.{kind}" for kind in ("html", "markdown", "json")}
-    result = done(
+    result = assert_success(
         nmt(
             *("evaluate", hyp_file, digits.run, digits.run / "last", *flags),
             *("--html", outputs["html"], "--markdown", outputs["markdown"]),
@@ -151,7 +153,7 @@ def test_evaluate_best_compares_checkpoints(digits: Digits, tmp_path: Path) -> N
     state["scores"]["3"] = 1.5
     (first / "state.json").write_text(json.dumps(state))
     write_manifest(first)
-    result = done(nmt("evaluate", run, "--best", 2, *flags))
+    result = assert_success(nmt("evaluate", run, "--best", 2, *flags))
     names = [row_without_interval(line)[1] for line in result.lines[1:3]]
     assert names == [f"run/{first.name}", "run/step_00000003"]
     assert "run/step_00000003 and run/" in result.out, "have the same scores"
@@ -165,7 +167,7 @@ def test_evaluate_two_sets_with_two_references_scores_both(digits: Digits, tmp_p
     refs = [write_lines(tmp_path / f"{n}.ref", [text]) for n, text in enumerate(("3 21", "x") * 2)]
     flags = [part for name in names for part in ("--src", name)]
     flags += [part for ref in refs for part in ("--ref", ref)]
-    result = done(nmt("evaluate", digits.run, *flags))
+    result = assert_success(nmt("evaluate", digits.run, *flags))
     assert [row_without_interval(line)[0] for line in result.lines[1:3]] == ["a", "b"]
     assert "nrefs:2" in result.out
 
@@ -175,7 +177,9 @@ def test_evaluate_comet_command_adds_a_score(tmp_path: Path) -> None:
     script = tmp_path / "outside.py"
     script.write_text("import sys\nfor line in open(sys.argv[1]): print(len(line))\n")
     command = f"{sys.executable} {script} {{hyp}}"
-    result = done(nmt("evaluate", files[0], "--ref", files[1], "--comet-command", command))
+    result = assert_success(
+        nmt("evaluate", files[0], "--ref", files[1], "--comet-command", command)
+    )
     assert "COMET" in result.lines[0]
     assert "4.0000" in result.lines[1], "the mean of 6 and 2"
     assert f"comet: {command}" in result.out
@@ -201,12 +205,12 @@ def test_evaluate_closed_stdout_still_writes_reports(tmp_path: Path) -> None:
 def test_evaluate_warnings_go_to_stderr(digits: Digits, tmp_path: Path) -> None:
     line = digits.src[0]
     sides = write_lines(tmp_path / "t.in", [line]), write_lines(tmp_path / "t.out", [line[::-1]])
-    result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
+    result = assert_success(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
     assert "warning: t: 1 lines are few" in result.err
     train_files = (digits.run / "corpus" / "train").rglob("src.txt")
     train_line = next(line for file in train_files for line in file.read_text().split("\n") if line)
     sides = write_lines(tmp_path / "t.in", [train_line]), write_lines(tmp_path / "t.out", ["1"])
-    result = done(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
+    result = assert_success(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
     assert "warning: t: 1 of 1 sources stand in the training text" in result.err
 
 
@@ -251,7 +255,7 @@ def test_evaluate_conflicting_flags_are_refused(
 
 
 def test_evaluate_run_without_checkpoint_is_refused(tiny: Tiny, tmp_path: Path) -> None:
-    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    assert_success(nmt("prepare", tiny.config, "--run", tiny.run))
     (tiny.run / "config.yaml").write_text(tiny.config.read_text())
     text = write_lines(tmp_path / "t", ["a"])
     result = nmt("evaluate", tiny.run, "--src", text, "--ref", text)
@@ -271,7 +275,7 @@ def test_evaluate_file_with_several_sets_is_refused(digits: Digits, tmp_path: Pa
 
 
 def test_evaluate_without_test_sets_names_the_flags(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     result = nmt("evaluate", tiny.run)
     assert (result.code, result.out) == (2, "")
     assert "data.test: names no test set; give --src FILE --ref FILE" in result.err
@@ -301,7 +305,7 @@ def test_evaluate_default_is_newest_finished_run(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copytree(digits.run, "runs/one", symlinks=True)
-    result = done(nmt("evaluate"))
+    result = assert_success(nmt("evaluate"))
     assert "model: runs/one (the newest finished run)\n" in result.err
     assert row_without_interval(result.lines[1])[:2] == ["test", "100.00"]
     assert "report: runs/one/report.json" in result.err

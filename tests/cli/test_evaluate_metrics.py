@@ -14,11 +14,11 @@ import sentencepiece
 from nmt.errors import ConfigError
 from nmt.evaluation import metrics
 from nmt.evaluation.metrics import corpus_scores, line_statistics, make_metrics, parse_metrics
-from tests.support.command_line import done, nmt, write_lines
-from tests.support.evaluation.system_outputs import random_lines, with_faults
+from tests.support.command_line import assert_success, nmt, write_lines
+from tests.support.evaluation.system_outputs import random_lines, replace_words
 
 REFERENCE = [*random_lines(40, seed=3), "Größe zählt, nicht wahr?", ""]
-HYPOTHESES = [*with_faults(REFERENCE, 0.3, seed=4)]
+HYPOTHESES = [*replace_words(REFERENCE, 0.3, seed=4)]
 
 
 def sacrebleu_score(folder: Path, *flags: str, **environment: str) -> dict[str, object]:
@@ -91,7 +91,7 @@ def test_metrics_without_ter_do_not_compute_it(
 ) -> None:
     monkeypatch.setattr(metrics, "TER", None)
     ref, hyp = write_lines(tmp_path / "ref", REFERENCE), write_lines(tmp_path / "hyp", HYPOTHESES)
-    result = done(nmt("evaluate", hyp, "--ref", ref, "--metrics", "bleu,chrf++"))
+    result = assert_success(nmt("evaluate", hyp, "--ref", ref, "--metrics", "bleu,chrf++"))
     columns = result.lines[0].split()
     assert columns == ["test", "set", "BLEU", "95%", "chrF++", "BP", "ratio", "lines"]
     signatures = [line.split(":")[0].strip() for line in result.lines if "|version:" in line]
@@ -101,7 +101,9 @@ def test_metrics_without_ter_do_not_compute_it(
 def test_metrics_first_column_has_the_interval(tmp_path: Path) -> None:
     ref, hyp = write_lines(tmp_path / "ref", REFERENCE), write_lines(tmp_path / "hyp", HYPOTHESES)
     report = tmp_path / "report.json"
-    result = done(nmt("evaluate", hyp, "--ref", ref, "--metrics", "ter,chrf++", "-o", report))
+    result = assert_success(
+        nmt("evaluate", hyp, "--ref", ref, "--metrics", "ter,chrf++", "-o", report)
+    )
     assert result.lines[0].split()[2:5] == ["chrF++", "95%", "TER"]
     content = json.loads(report.read_text())
     [system] = content["test_sets"]["ref"]["systems"].values()
@@ -112,7 +114,7 @@ def test_metrics_first_column_has_the_interval(tmp_path: Path) -> None:
 
 def test_metrics_limit_the_comparisons(tmp_path: Path) -> None:
     ref, hyp = write_lines(tmp_path / "ref", REFERENCE), write_lines(tmp_path / "hyp", HYPOTHESES)
-    result = done(nmt("evaluate", hyp, ref, "--ref", ref, "--metrics", "chrf"))
+    result = assert_success(nmt("evaluate", hyp, ref, "--ref", ref, "--metrics", "chrf"))
     comparisons = [line for line in result.lines if line.startswith("ref is better than hyp")]
     assert len(comparisons) == 1
     assert " chrF (p = " in comparisons[0]

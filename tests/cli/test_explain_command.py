@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import done, environment, nmt, settings, write_lines
+from tests.support.command_line import assert_success, environment, nmt, settings, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 
 
 def test_explain_sentence_draws_its_attention(digits: Digits) -> None:
-    result = done(nmt("explain", "1 2 3 4", "-m", digits.run))
+    result = assert_success(nmt("explain", "1 2 3 4", "-m", digits.run))
     translation, blank, header, *rows = result.lines
     assert (translation, blank) == ("4 3 2 1", "")
     assert header.split() == ["1", "2", "3", "4", "</s>"]
@@ -29,18 +29,18 @@ def test_explain_sentence_draws_its_attention(digits: Digits) -> None:
 @pytest.mark.parametrize("beam", [1, 2, 5])
 def test_explain_shows_the_hypothesis_of_the_beam(digits: Digits, beam: int) -> None:
     flags = ("-m", digits.run, *settings(decode__beam_size=beam))
-    [line] = done(nmt("explain", "3 1 4 1 5", "--json", *flags)).lines
-    [translation] = done(nmt("translate", *flags, stdin="3 1 4 1 5\n")).lines
+    [line] = assert_success(nmt("explain", "3 1 4 1 5", "--json", *flags)).lines
+    [translation] = assert_success(nmt("translate", *flags, stdin="3 1 4 1 5\n")).lines
     explanation = json.loads(line)
     assert explanation["target"]["text"] == translation
-    [forced_line] = done(
+    [forced_line] = assert_success(
         nmt("explain", "3 1 4 1 5", "--json", "--force", translation, *flags)
     ).lines
     assert json.loads(forced_line)["weights"] == explanation["weights"]
 
 
 def test_explain_json_contains_all_numbers(digits: Digits) -> None:
-    [line] = done(nmt("explain", "1 2", "-m", digits.run, "--json", "--beam", "2")).lines
+    [line] = assert_success(nmt("explain", "1 2", "-m", digits.run, "--json", "--beam", "2")).lines
     content = json.loads(line)
     pieces = len(content["source"]["pieces"]), len(content["target"]["pieces"])
     for name in ("scores", "softmax", "weights"):
@@ -68,7 +68,7 @@ def test_explain_json_contains_all_numbers(digits: Digits) -> None:
 
 
 def test_explain_steps_shows_each_target_piece(digits: Digits) -> None:
-    result = done(nmt("explain", "1 2", "-m", digits.run, "--steps", "--beam", "2"))
+    result = assert_success(nmt("explain", "1 2", "-m", digits.run, "--steps", "--beam", "2"))
     assert result.lines[0] == "2 1"
     steps = [line for line in result.lines if line.startswith("step ")]
     assert len(steps) == len(result.out.split("context norm")) - 1
@@ -78,19 +78,19 @@ def test_explain_steps_shows_each_target_piece(digits: Digits) -> None:
 
 
 def test_explain_pipe_keeps_order_and_blank_lines(digits: Digits, tmp_path: Path) -> None:
-    lines = done(nmt("explain", "-m", digits.run, "--json", stdin="1 2\n\n3 4\n")).lines
+    lines = assert_success(nmt("explain", "-m", digits.run, "--json", stdin="1 2\n\n3 4\n")).lines
     content = [json.loads(line) for line in lines]
     assert content[1] is None
     assert [f and f["target"]["text"] for f in content] == ["2 1", None, "4 3"]
     forced = write_lines(tmp_path / "given", ["2 1", "5", "4 4"])
     flags = ("--json", "--force", forced)
-    lines = done(nmt("explain", "-m", digits.run, *flags, stdin="1 2\n\n3 4\n")).lines
+    lines = assert_success(nmt("explain", "-m", digits.run, *flags, stdin="1 2\n\n3 4\n")).lines
     assert [json.loads(line)["target"]["text"] for line in lines if line != "null"] == [
         "2 1",
         "4 4",
     ]
-    assert done(nmt("explain", "-m", digits.run, stdin="\n")).out == "\n"
-    assert done(nmt("explain", "-m", digits.run)).out == ""
+    assert assert_success(nmt("explain", "-m", digits.run, stdin="\n")).out == "\n"
+    assert assert_success(nmt("explain", "-m", digits.run)).out == ""
 
 
 def run_bash(command: str, *words: object) -> subprocess.CompletedProcess[str]:
@@ -131,7 +131,7 @@ def test_explain_output_is_utf8_in_any_shell(digits: Digits) -> None:
 
 def test_explain_long_line_is_drawn_in_blocks(digits: Digits) -> None:
     sentence = " ".join("123456789" * 23)[:399]
-    result = done(nmt("explain", sentence, "-m", digits.run, "--force", "z y x"))
+    result = assert_success(nmt("explain", sentence, "-m", digits.run, "--force", "z y x"))
     assert all(len(line) <= 100 for line in result.lines[1:])
     words = [word for line in result.lines for word in line.split()]
     assert sum(word.isdigit() for word in words) == 200
@@ -141,12 +141,12 @@ def test_explain_writes_pages_and_images(digits: Digits, tmp_path: Path) -> None
     pytest.importorskip("matplotlib", reason="needs matplotlib (the extra plot)")
     files = {kind: tmp_path / f"a.{kind}" for kind in ("html", "png", "svg")}
     flags = [flag for kind, file in files.items() for flag in (f"--{kind}", file)]
-    done(nmt("explain", "1 2", "-m", digits.run, *flags))
+    assert_success(nmt("explain", "1 2", "-m", digits.run, *flags))
     assert files["html"].read_text().startswith("<!doctype html>")
     assert files["png"].read_bytes().startswith(b"\x89PNG")
     assert files["svg"].read_text().startswith("<?xml")
     src = write_lines(tmp_path / "src", ["1 2", "", "3 4"])
-    done(nmt("explain", "--src", src, "-m", digits.run, *flags))
+    assert_success(nmt("explain", "--src", src, "-m", digits.run, *flags))
     assert (tmp_path / "a-1.png").exists()
     assert (tmp_path / "a-2.svg").exists()
     assert '"3 4"' in files["html"].read_text()
@@ -181,7 +181,7 @@ def test_explain_bad_arguments_are_refused(
 
 
 def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
-    done(tiny.train(*settings(model__wiring="none")))
+    assert_success(tiny.train(*settings(model__wiring="none")))
     result = nmt("explain", "1 2", "-m", tiny.run)
     assert result.code == 2
     assert result.err == f"error: {tiny.run}: has no attention to show (model.attention: none)\n"
@@ -197,7 +197,7 @@ def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
     ids=lambda choice: "-".join(map(str, choice.values())),
 )
 def test_explain_any_kind_of_attention_prints_output(tiny: Tiny, choice: dict[str, object]) -> None:
-    done(tiny.train(*settings(**choice)))
+    assert_success(tiny.train(*settings(**choice)))
     for flags in ([], ["--steps"], ["--json"]):
-        result = done(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))
+        result = assert_success(nmt("explain", "1 2 3", "-m", tiny.run, "--force", "3 2 1", *flags))
         assert result.out.strip()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Result, done, nmt, settings
+from tests.support.command_line import Result, assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 TRANSFORMER = {
@@ -34,7 +34,7 @@ def make_transformer(tiny: Tiny, **changed: object) -> None:
     model = {**TRANSFORMER, **changed}
     lines = "".join(f"  {key}: {json.dumps(value)}\n" for key, value in model.items())
     tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8\n", f"model:\n{lines}")
-    done(tiny.train())
+    assert_success(tiny.train())
 
 
 def assert_refused(result: Result, *words: str) -> None:
@@ -47,14 +47,16 @@ def assert_refused(result: Result, *words: str) -> None:
 @needs_ctranslate2
 def test_export_ctranslate2_translates_like_the_run(tiny: Tiny, tmp_path: Path) -> None:
     make_transformer(tiny)
-    result = done(nmt("export", tiny.run, "--to", "ctranslate2"))
+    result = assert_success(nmt("export", tiny.run, "--to", "ctranslate2"))
     assert "equal on 4 of 4 lines" in result.out
     moved = tmp_path / "elsewhere"
     shutil.move(tiny.run / "ctranslate2", moved)
     text = "1 2 3\n\n4 5 6 7\n"
     flags = ["--set", "decode.length_penalty=0", "--set", "decode.max_length_ratio=1"]
-    ours = done(nmt("translate", "-m", tiny.run, *flags, stdin=text)).lines
-    theirs = done(nmt("translate", "-m", moved, "--engine", "ctranslate2", *flags, stdin=text))
+    ours = assert_success(nmt("translate", "-m", tiny.run, *flags, stdin=text)).lines
+    theirs = assert_success(
+        nmt("translate", "-m", moved, "--engine", "ctranslate2", *flags, stdin=text)
+    )
     assert theirs.lines == ours
     assert ours[1] == ""
 
@@ -65,8 +67,10 @@ def test_translate_engine_option_finds_export_in_run(tiny: Tiny) -> None:
     assert_refused(
         nmt("translate", "-m", tiny.run, "--engine", "ctranslate2"), "nmt export", "writes it"
     )
-    done(nmt("export", tiny.run, "--to", "ctranslate2", "--quantization", "int8"))
-    result = done(nmt("translate", "-m", tiny.run, "--engine", "ctranslate2", stdin="1 2\n3\n"))
+    assert_success(nmt("export", tiny.run, "--to", "ctranslate2", "--quantization", "int8"))
+    result = assert_success(
+        nmt("translate", "-m", tiny.run, "--engine", "ctranslate2", stdin="1 2\n3\n")
+    )
     assert len(result.lines) == 2
     assert json.loads((tiny.run / "ctranslate2" / "config.json").read_text())
     assert_refused(nmt("translate", "-m", tiny.run / "ctranslate2"), "got an export", "--engine")
@@ -75,7 +79,7 @@ def test_translate_engine_option_finds_export_in_run(tiny: Tiny) -> None:
 @needs_transformers
 def test_export_huggingface_is_written_and_compared(tiny: Tiny, tmp_path: Path) -> None:
     make_transformer(tiny)
-    result = done(nmt("export", tiny.run, "--to", "huggingface", "-o", tmp_path / "hf"))
+    result = assert_success(nmt("export", tiny.run, "--to", "huggingface", "-o", tmp_path / "hf"))
     assert "equal on 4 of 4 lines" in result.out
     assert (tmp_path / "hf" / "model.safetensors").is_file()
 
@@ -95,7 +99,7 @@ def test_export_unsupported_model_names_every_setting(tiny: Tiny) -> None:
 
 
 def test_export_recurrent_model_is_refused(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     assert_refused(nmt("export", tiny.run, "--to", "ctranslate2"), "Transformers only, this is rnn")
 
 
@@ -122,4 +126,6 @@ def test_train_with_export_setting_writes_export(tiny: Tiny) -> None:
 def test_translate_transformer_in_any_precision_succeeds(tiny: Tiny, precision: str) -> None:
     make_transformer(tiny)
     flags = settings(**{"decode.precision": precision})
-    assert len(done(nmt("translate", "-m", tiny.run, *flags, stdin="1 2\n3\n")).lines) == 2
+    assert (
+        len(assert_success(nmt("translate", "-m", tiny.run, *flags, stdin="1 2\n3\n")).lines) == 2
+    )

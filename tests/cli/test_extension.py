@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import environment
+from tests.support.paths import ROOT
 from tests.support.tiny_runs import Tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 SCORE = '''
 class NegativeDistance(Score):
     """score(h, m) = -|h - m|."""

@@ -18,16 +18,16 @@ from nmt.core.manifest import hash_file
 from nmt.core.run_dir import RunDir
 from tests.support.command_line import (
     Result,
-    done,
+    assert_success,
     environment,
     nmt,
     settings,
     write_lines,
     write_pairs,
 )
+from tests.support.paths import ROOT
 from tests.support.tiny_runs import Tiny, digit_strings, make_tiny
 
-ROOT = Path(__file__).resolve().parents[2]
 CHILD = """\
 data:
   {src: in, tgt: out, train: [domain], valid: [domain, valid], test: [domain], max_length: 60}
@@ -54,7 +54,7 @@ def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a parent for two updates, beside text of another domain."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(run=tiny.folder / "parent"))
+    assert_success(tiny.train(run=tiny.folder / "parent"))
     text = digit_strings(40, seed=11)
     write_pairs(tiny.folder / "domain", [(line, line) for line in text])
     (tiny.folder / "child.yaml").write_text(CHILD)
@@ -71,7 +71,7 @@ def child(trained: Tiny, tmp_path: Path) -> Tiny:
 
 def test_train_from_starts_with_weights_of_parent(child: Tiny) -> None:
     """With a learning rate of almost nothing, the weights stay those of the parent."""
-    result = done(child.train(*settings(train__lr=1e-30)))
+    result = assert_success(child.train(*settings(train__lr=1e-30)))
     parent_weights, child_weights = weights(child.folder / "parent"), weights(child.run)
     assert parent_weights.keys() == child_weights.keys()
     assert all(torch.equal(parent_weights[name], child_weights[name]) for name in parent_weights)
@@ -80,7 +80,7 @@ def test_train_from_starts_with_weights_of_parent(child: Tiny) -> None:
 
 
 def test_train_from_keeps_tokenizer_of_parent(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     names = ("tokenizer.model", "tokenizer.src.model", "tokenizer.tgt.model")
     for name in names:
         parent_file, file = child.folder / "parent" / name, child.run / name
@@ -89,20 +89,20 @@ def test_train_from_keeps_tokenizer_of_parent(child: Tiny) -> None:
 
 
 def test_train_from_records_and_shows_ancestry(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     grandchild = child.folder / "grandchild"
-    done(child.train("--from", child.run, run=grandchild))
+    assert_success(child.train("--from", child.run, run=grandchild))
     ancestors = json.loads((grandchild / "parent.json").read_text())["ancestors"]
     assert [Path(ancestor["path"]).name for ancestor in ancestors] == ["child", "parent"]
     checkpoint = RunDir(child.run).checkpoint(2)
     assert ancestors[0]["weights_sha256"] == hash_file(checkpoint / "model.safetensors")
     shown = f"fine-tuned from {child.run.resolve()}, update 2"
-    listing = " ".join(done(nmt("runs", "list", child.folder)).out.split())
+    listing = " ".join(assert_success(nmt("runs", "list", child.folder)).out.split())
     assert shown in listing
     card = (grandchild / "README.md").read_text()
     assert str(child.run.resolve()) in card
     assert str((child.folder / "parent").resolve()) in card
-    diff = done(nmt("runs", "diff", child.run, grandchild)).out
+    diff = assert_success(nmt("runs", "diff", child.run, grandchild)).out
     assert "fine-tuned from" in diff
 
 
@@ -110,9 +110,9 @@ def test_train_from_checkpoint_uses_its_weights(child: Tiny) -> None:
     parent = child.folder / "parent"
     more = settings(train__max_updates=4, train__keep_last=9, train__save_every=1)
     tiny = Tiny(child.folder, child.folder / "tiny.yaml", parent)
-    done(tiny.train("--resume", *more))
+    assert_success(tiny.train("--resume", *more))
     checkpoint = RunDir(parent).checkpoint(3)
-    done(child.train("--from", checkpoint, *settings(train__lr=1e-30)))
+    assert_success(child.train("--from", checkpoint, *settings(train__lr=1e-30)))
     expected, got = weights(parent, 3), weights(child.run)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
@@ -135,7 +135,7 @@ def test_train_from_other_setting_is_refused(child: Tiny, setting: str, words: l
 
 
 def test_train_from_changed_dropout_is_accepted(child: Tiny) -> None:
-    done(child.train(*settings(model__dropout=0.5)))
+    assert_success(child.train(*settings(model__dropout=0.5)))
 
 
 def test_train_from_itself_is_refused(child: Tiny) -> None:
@@ -153,17 +153,17 @@ def test_train_from_damaged_parent_is_refused(child: Tiny) -> None:
 def test_fine_tuned_run_without_parent_resumes_exactly(child: Tiny) -> None:
     """Two updates and two more, with the parent deleted in between, equal four updates."""
     four = settings(train__max_updates=4, train__ema=0.5)
-    done(child.train(*four, run=child.folder / "whole"))
-    done(child.train(*settings(train__max_updates=2, train__ema=0.5)))
+    assert_success(child.train(*four, run=child.folder / "whole"))
+    assert_success(child.train(*settings(train__max_updates=2, train__ema=0.5)))
     shutil.rmtree(child.folder / "parent")
     assert_refused(child.train("--resume", *four), "train.from", "no such run folder")
-    done(nmt("train", child.run, "--resume", "--device", "cpu", *four))
+    assert_success(nmt("train", child.run, "--resume", "--device", "cpu", *four))
     expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
 def test_fine_tuned_run_is_compared_with_parent(child: Tiny) -> None:
-    result = done(child.train())
+    result = assert_success(child.train())
     systems = list(json.loads((child.run / "report.json").read_text())["systems"])
     assert systems == ["child", "parent (parent)"]
     assert "parent (parent)" in result.out
@@ -181,7 +181,7 @@ def test_fine_tuned_run_is_compared_with_parent(child: Tiny) -> None:
 def test_freeze_component_keeps_its_weights_only(
     child: Tiny, component: str, prefixes: tuple[str, ...]
 ) -> None:
-    result = done(child.train(*settings(train__freeze=f"[{component}]", train__lr=1e-2)))
+    result = assert_success(child.train(*settings(train__freeze=f"[{component}]", train__lr=1e-2)))
     assert f"trained (frozen: {component})" in result.err
     before, after = weights(child.folder / "parent"), weights(child.run)
     unchanged = {name for name in before if torch.equal(before[name], after[name])}
@@ -190,15 +190,17 @@ def test_freeze_component_keeps_its_weights_only(
 
 def test_freeze_resumed_run_equals_uninterrupted_run(child: Tiny) -> None:
     frozen = settings(train__freeze="[embeddings]")
-    done(child.train(*frozen, *settings(train__max_updates=4), run=child.folder / "whole"))
-    done(child.train(*frozen))
-    done(child.train("--resume", *frozen, *settings(train__max_updates=4)))
+    assert_success(
+        child.train(*frozen, *settings(train__max_updates=4), run=child.folder / "whole")
+    )
+    assert_success(child.train(*frozen))
+    assert_success(child.train("--resume", *frozen, *settings(train__max_updates=4)))
     expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
 def test_stop_set_score_selects_best_checkpoint(child: Tiny) -> None:
-    done(child.train(*settings(train__stop_set="domain", train__stop_metric="loss")))
+    assert_success(child.train(*settings(train__stop_set="domain", train__stop_metric="loss")))
     records = map(json.loads, (child.run / "metrics.jsonl").read_text().splitlines())
     [valid] = [record for record in records if record["kind"] == "valid"]
     state = json.loads((RunDir(child.run).checkpoint(2) / "state.json").read_text())
@@ -211,12 +213,12 @@ def test_init_from_writes_config_that_trains(child: Tiny) -> None:
     parent, domain = child.folder / "parent", child.folder / "domain"
     files = ["--src", f"{domain}.in", "--tgt", f"{domain}.out", "-o", config]
     valid = ["--valid", child.folder / "valid.in", child.folder / "valid.out"]
-    result = done(nmt("init", "--from", parent, *files, *valid))
+    result = assert_success(nmt("init", "--from", parent, *files, *valid))
     assert "learning rate: 1.0e-04, a tenth of the parent's peak" in result.err
-    shown = done(nmt("config", "show", config)).out
+    shown = assert_success(nmt("config", "show", config)).out
     assert "d_hidden: 8" in shown
     short = settings(train__max_epochs=1, train__threads=1, train__precision="fp32")
-    done(nmt("train", config, "--run", child.run, "--device", "cpu", *short))
+    assert_success(nmt("train", config, "--run", child.run, "--device", "cpu", *short))
     assert (child.run / "parent.json").is_file()
 
 
@@ -254,12 +256,12 @@ def test_train_from_multilingual_parent_keeps_order_of_tags(child: Tiny) -> None
         shutil.copy(child.folder / f"{name}.out", child.folder / f"{name}.xx")
     config, parent = child.folder / "tags.yaml", child.folder / "tagged"
     config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
-    done(nmt("train", config, "--run", parent, "--device", "cpu"))
+    assert_success(nmt("train", config, "--run", parent, "--device", "cpu"))
     config.write_text(MULTILINGUAL.format(sets=f"{new}, {known}", rest=CHILD_SETTINGS))
-    done(nmt("train", config, "--run", child.run, "--device", "cpu", "--from", parent))
+    assert_success(nmt("train", config, "--run", child.run, "--device", "cpu", "--from", parent))
     tags = load_config(child.run).data.training_tags()
     assert tags == [("tgt_lang", "out"), ("tgt_lang", "xx")]
-    translated = done(nmt("translate", "-m", child.run, "--to", "xx", stdin="1 2\n"))
+    translated = assert_success(nmt("translate", "-m", child.run, "--to", "xx", stdin="1 2\n"))
     assert len(translated.lines) == 1
 
 
@@ -267,7 +269,7 @@ def test_train_from_multilingual_parent_without_tags_is_refused(child: Tiny) -> 
     config, parent = child.folder / "tags.yaml", child.folder / "tagged"
     known = "{prefix: train, tags: {tgt_lang: out}}"
     config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
-    done(nmt("train", config, "--run", parent, "--device", "cpu"))
+    assert_success(nmt("train", config, "--run", parent, "--device", "cpu"))
     assert_refused(child.train("--from", parent), "data.train", "expected the tag tgt_lang")
 
 
@@ -295,7 +297,7 @@ def test_fine_tuning_page_commands_run_in_order(
         write_lines(tmp_path / f"{name}.en", text)
         write_lines(tmp_path / f"{name}.fr", [line[::-1] for line in text])
     (tmp_path / "general.yaml").write_text(GENERAL)
-    done(nmt("train", "general.yaml", "--device", "cpu"))
+    assert_success(nmt("train", "general.yaml", "--device", "cpu"))
     for command in commands:
         shell = subprocess.run(
             ["bash", "-c", command.replace("nmt ", f"{sys.executable} -m nmt ", 1)],

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import Result, done, nmt, settings
+from tests.support.command_line import Result, assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny, make_exportable
 
 FRESH = settings(train__max_updates=1)
@@ -19,7 +19,7 @@ MESSAGE = "nmt does not delete or replace other files"
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run to its end; copy it before you change it."""
     tiny = make_exportable(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(*settings(train__max_updates=2, train__validate_every=1)))
+    assert_success(tiny.train(*settings(train__max_updates=2, train__validate_every=1)))
     return tiny
 
 
@@ -74,12 +74,12 @@ def test_stages_with_outward_corpus_link_keep_target(tiny: Tiny, command: str, n
 
 
 def test_train_outward_corpus_link_is_read_not_changed(tiny: Tiny) -> None:
-    done(stage("prepare", tiny))
+    assert_success(stage("prepare", tiny))
     moved = tiny.folder / "moved"
     (tiny.run / "corpus").rename(moved)
     (tiny.run / "corpus").symlink_to(moved)
     before = content_of(moved)
-    result = done(tiny.train())
+    result = assert_success(tiny.train())
     assert f"is a link to {moved}, which is read and not changed" in result.err
     assert content_of(moved) == before
     assert_refused(tiny.train("--overwrite", *settings(data__max_length=9)), "got a link to")
@@ -89,8 +89,8 @@ def test_train_outward_corpus_link_is_read_not_changed(tiny: Tiny) -> None:
 def test_train_inward_corpus_link_is_followed(tiny: Tiny) -> None:
     (tiny.run / "data").mkdir(parents=True)
     (tiny.run / "corpus").symlink_to("data")
-    (tiny.run / "config.yaml").write_text(done(nmt("config", "show", tiny.config)).out)
-    done(tiny.train())
+    (tiny.run / "config.yaml").write_text(assert_success(nmt("config", "show", tiny.config)).out)
+    assert_success(tiny.train())
     assert (tiny.run / "data" / "train" / "0" / "meta.json").is_file()
 
 
@@ -98,7 +98,7 @@ def test_train_inward_corpus_link_is_followed(tiny: Tiny) -> None:
 @pytest.mark.parametrize("prepared", [False, True])
 def test_prepare_with_foreign_text_set_keeps_it(tiny: Tiny, name: str, prepared: bool) -> None:
     if prepared:
-        done(stage("prepare", tiny))
+        assert_success(stage("prepare", tiny))
     folder = tiny.run / name
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "notes.txt").write_text(MINE)
@@ -114,9 +114,9 @@ def test_prepare_with_foreign_text_set_keeps_it(tiny: Tiny, name: str, prepared:
 
 def test_prepare_deletes_text_sets_of_an_earlier_config(tiny: Tiny) -> None:
     prefixes = [tiny.folder / "train", tiny.folder / "valid"]
-    done(stage("prepare", tiny, *settings(data__train=f"[{prefixes[0]}, {prefixes[1]}]")))
+    assert_success(stage("prepare", tiny, *settings(data__train=f"[{prefixes[0]}, {prefixes[1]}]")))
     assert (tiny.run / "corpus" / "train" / "1").is_dir()
-    done(stage("prepare", tiny))
+    assert_success(stage("prepare", tiny))
     assert not (tiny.run / "corpus" / "train" / "1").exists()
 
 
@@ -223,7 +223,7 @@ def test_overwrite_keeps_foreign_files_of_the_run_folder(copied_run: Tiny) -> No
         file.write_text(MINE)
     (copied_run.run / "elsewhere").symlink_to(copied_run.folder)
     before = content_of(copied_run.run)
-    done(copied_run.train("--overwrite", *FRESH))
+    assert_success(copied_run.train("--overwrite", *FRESH))
     after = content_of(copied_run.run)
     assert {name for name, text in before.items() if text == MINE and after.get(name) != MINE} == (
         set()
@@ -236,18 +236,18 @@ def test_train_pruning_keeps_checkpoint_with_foreign_file(copied_run: Tiny) -> N
     notes = copied_run.run / "checkpoints" / "step_00000002" / "notes.txt"
     notes.write_text(MINE)
     flags = settings(train__max_updates=5, train__keep_last=1, train__keep_best=1)
-    result = done(copied_run.train("--resume", *flags))
+    result = assert_success(copied_run.train("--resume", *flags))
     assert notes.read_text() == MINE
     assert result.err.count(f"got {notes} ") == 1
 
 
 def test_dry_run_keeps_a_foreign_file_in_checkpoints(tiny: Tiny) -> None:
-    done(nmt("prepare", tiny.config, "--run", tiny.run))
-    (tiny.run / "config.yaml").write_text(done(nmt("config", "show", tiny.config)).out)
+    assert_success(nmt("prepare", tiny.config, "--run", tiny.run))
+    (tiny.run / "config.yaml").write_text(assert_success(nmt("config", "show", tiny.config)).out)
     notes = tiny.run / "checkpoints" / "notes.txt"
     notes.parent.mkdir()
     notes.write_text(MINE)
-    done(tiny.train("--dry-run"))
+    assert_success(tiny.train("--dry-run"))
     assert content_of(notes.parent) == {"notes.txt": MINE.encode()}
 
 
@@ -259,7 +259,7 @@ def test_export_with_foreign_files_is_refused(copied_run: Tiny, tmp_path: Path, 
         mine.mkdir()
         output.symlink_to(mine)
     else:
-        done(nmt("export", copied_run.run, "--to", "ctranslate2", "-o", output))
+        assert_success(nmt("export", copied_run.run, "--to", "ctranslate2", "-o", output))
         file = output / "notes.txt"
         mine.write_text(MINE)
         file.symlink_to(mine) if kind == "link" else file.write_text(MINE)
@@ -286,7 +286,7 @@ def test_train_with_foreign_export_folder_ends_before_training(tmp_path: Path) -
     pytest.importorskip("ctranslate2")
     tiny = make_exportable(tmp_path)
     (tiny.run / "ctranslate2").mkdir(parents=True)
-    config = done(nmt("config", "show", tiny.config)).out
+    config = assert_success(nmt("config", "show", tiny.config)).out
     (tiny.run / "config.yaml").write_text(config)
     (tiny.run / "ctranslate2" / "notes.txt").write_text(MINE)
     result = tiny.train(*settings(export="[ctranslate2]"))

@@ -16,7 +16,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.config.schema import Config
 from nmt.training.planning.recipes import RECIPES, default_architecture, recipes_for
 from nmt.training.planning.training_speed import TrainingSpeed, measure_speed
-from tests.support.command_line import done, nmt, settings, write_lines
+from tests.support.command_line import assert_success, nmt, settings, write_lines
 
 WORDS = [f"{a}{b}{c}" for a in "bdfglm" for b in "aeiou" for c in ("n", "r", "s", "t", "lo", "mi")]
 FAST = [
@@ -60,7 +60,7 @@ def init(src: str, tgt: str, *flags: object) -> Path:
 
 def init_messages(src: str, tgt: str, *flags: object) -> tuple[Path, str]:
     """Run `nmt init`; return the config that it names, and its messages."""
-    result = done(nmt("init", "--src", src, "--tgt", tgt, *flags))
+    result = assert_success(nmt("init", "--src", src, "--tgt", tgt, *flags))
     assert result.out == ""
     [wrote_line] = [line for line in result.err.split("\n") if line.startswith("wrote ")]
     file = Path(wrote_line.removeprefix("wrote "))
@@ -72,9 +72,11 @@ def test_init_config_trains_unchanged() -> None:
     corpus(Path("text"), 400, ("corpus.en", "corpus.fr"))
     config = init("text/corpus.en", "text/corpus.fr")
     assert config == Path("en-fr.yaml")
-    done(nmt("train", config, "--device", "cpu", *FAST))
+    assert_success(nmt("train", config, "--device", "cpu", *FAST))
     assert Path("runs/en-fr/finished.json").is_file()
-    assert done(nmt("translate", *settings(decode__max_length_ratio=0.1), stdin=b"ban\n")).lines
+    assert assert_success(
+        nmt("translate", *settings(decode__max_length_ratio=0.1), stdin=b"ban\n")
+    ).lines
 
 
 def test_init_takes_languages_from_file_names() -> None:
@@ -100,7 +102,7 @@ def test_init_names_both_files_without_common_prefix(names: tuple[str, str]) -> 
     assert not isinstance(pair, Path)
     for file, name in zip((pair.src, pair.tgt), names, strict=True):
         assert file.resolve() == Path("text", name).resolve()
-    done(nmt("train", config, "--device", "cpu", *FAST))
+    assert_success(nmt("train", config, "--device", "cpu", *FAST))
 
 
 def test_init_with_equal_endings_uses_placeholders() -> None:
@@ -115,7 +117,7 @@ def test_init_reads_compressed_text() -> None:
         Path(name).unlink()
     config = init("a.en.gz", "a.fr.gz")
     assert load_config(config, check_files=True).data.train == [Path("a").resolve()]
-    done(nmt("train", config, "--device", "cpu", *FAST))
+    assert_success(nmt("train", config, "--device", "cpu", *FAST))
 
 
 @pytest.mark.parametrize(
@@ -139,7 +141,7 @@ def test_init_sets_vocab_size_if_text_is_large_enough() -> None:
     )
     config = load_config(init("rich.en", "rich.fr", "-o", "r.yaml"))
     assert config.is_explicit("tokenizer.vocab_size")
-    done(nmt("tokenizer", "r.yaml"))
+    assert_success(nmt("tokenizer", "r.yaml"))
 
 
 def test_init_does_not_overwrite_config() -> None:
@@ -229,7 +231,7 @@ def test_init_named_architecture_trains(arch: str) -> None:
     assert load_config(file).model.arch == arch
     assert "--arch" not in messages
     short = settings(train__max_updates=2, train__threads=1, train__validate_every=100)
-    done(nmt("train", file, "--device", "cpu", *short))
+    assert_success(nmt("train", file, "--device", "cpu", *short))
 
 
 def test_default_architecture_follows_the_amount_of_text() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.command_line import done, nmt, write_lines
+from tests.support.command_line import assert_success, nmt, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 
 EIGHT = [
@@ -20,7 +20,9 @@ EIGHT = [
 
 
 def test_train_learns_to_reverse_unseen_digits(digits: Digits) -> None:
-    translation = done(nmt("translate", "-m", digits.run, stdin="\n".join(digits.src) + "\n"))
+    translation = assert_success(
+        nmt("translate", "-m", digits.run, stdin="\n".join(digits.src) + "\n")
+    )
     assert translation.lines == digits.ref
 
 
@@ -43,10 +45,10 @@ def test_train_memorizes_eight_pairs(tmp_path: Path) -> None:
             "  warmup: 20, label_smoothing: 0.0, threads: 1}",
         ],
     )
-    training = done(nmt("train", config, "--run", tmp_path / "run", "--device", "cpu"))
+    training = assert_success(nmt("train", config, "--run", tmp_path / "run", "--device", "cpu"))
     assert "the text is too small for 8000" in training.err
     source = "".join(f"{src}\n" for src, _ in EIGHT)
-    translation = done(nmt("translate", "-m", tmp_path / "run", stdin=source))
+    translation = assert_success(nmt("translate", "-m", tmp_path / "run", stdin=source))
     assert translation.lines == [tgt for _, tgt in EIGHT]
 
 
@@ -57,7 +59,7 @@ def test_train_long_validation_pairs_are_dropped_and_counted(tiny: Tiny) -> None
     for side, lines in zip(("in", "out"), valid, strict=True):
         long = "1" * (48_000 if side == "in" else 3)
         write_lines(tiny.folder / f"valid.{side}", [lines[0], long, *lines[1:]])
-    training = done(tiny.train())
+    training = assert_success(tiny.train())
     message = "data.valid: 1 of 5 pairs are left out, as in training: more than 60 tokens on a side"
     assert training.err.count(message) == 1
     [expected_scores, scores] = [

@@ -15,7 +15,7 @@ import pytest
 from nmt.config.loader import load_config
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.validation import Validator
-from tests.support.command_line import done, settings
+from tests.support.command_line import assert_success, settings
 from tests.support.tiny_runs import Tiny
 
 needs_tensorboard = pytest.mark.skipif(
@@ -102,7 +102,7 @@ def interrupt_validation(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @needs_tensorboard
 def test_tensorboard_after_training_has_all_records(tiny: Tiny) -> None:
-    done(tiny.train(*SHORT, *BOARD))
+    assert_success(tiny.train(*SHORT, *BOARD))
     numbers = read_tensorboard(tiny.run)
     assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
@@ -119,7 +119,7 @@ def test_tensorboard_after_interrupt_continues(tiny: Tiny, monkeypatch: pytest.M
         "the second validation was interrupted"
     )
     monkeypatch.undo()
-    done(tiny.train(*SHORT, *BOARD, "--resume"))
+    assert_success(tiny.train(*SHORT, *BOARD, "--resume"))
     numbers = read_tensorboard(tiny.run)
     assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
@@ -128,9 +128,9 @@ def test_tensorboard_after_interrupt_continues(tiny: Tiny, monkeypatch: pytest.M
 @needs_tensorboard
 def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
     flags = [*SHORT, *BOARD, *settings(train__keep_last=9)]
-    done(tiny.train(*flags))
+    assert_success(tiny.train(*flags))
     shutil.rmtree(tiny.run / "checkpoints" / "step_00000006")
-    assert "resumed after update 4\n" in done(tiny.train(*flags, "--resume")).err
+    assert "resumed after update 4\n" in assert_success(tiny.train(*flags, "--resume")).err
     numbers = read_tensorboard(tiny.run)
     assert numbers == read_records(tiny.run)
     assert [update for update, _ in numbers["valid/bleu"]] == [2, 4, 6]
@@ -138,16 +138,16 @@ def test_tensorboard_after_kill_drops_later_steps(tiny: Tiny) -> None:
 
 @needs_tensorboard
 def test_tensorboard_after_overwrite_starts_again(tiny: Tiny) -> None:
-    done(tiny.train(*SHORT, *BOARD))
-    done(tiny.train(*BOARD, *settings(train__max_updates=1), "--overwrite"))
+    assert_success(tiny.train(*SHORT, *BOARD))
+    assert_success(tiny.train(*BOARD, *settings(train__max_updates=1), "--overwrite"))
     assert [update for update, _ in read_tensorboard(tiny.run)["valid/bleu"]] == [1]
-    done(tiny.train("--overwrite"))
+    assert_success(tiny.train("--overwrite"))
     assert not (tiny.run / "tensorboard").exists()
 
 
 @needs_tensorboard
 def test_dry_run_writes_no_tracker_files(tiny: Tiny) -> None:
-    done(tiny.train("--dry-run", *BOARD))
+    assert_success(tiny.train("--dry-run", *BOARD))
     assert not (tiny.run / "tensorboard").exists()
 
 
@@ -165,7 +165,7 @@ def test_wandb_after_interrupt_has_records_in_one_run(
     assert config["train"] == load_config(tiny.run / "config.yaml").train.model_dump(mode="json")
     monkeypatch.undo()
     monkeypatch.setenv("WANDB_MODE", "offline")
-    done(tiny.train(*SHORT, *WANDB, "--resume"))
+    assert_success(tiny.train(*SHORT, *WANDB, "--resume"))
     [(_, first), (second_record, second)] = read_wandb(tiny.run)
     assert second_record.run_id == run_record.run_id
     assert {name: [*first[name], *second[name]] for name in first} == read_records(tiny.run)

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
-from tests.support.command_line import done, environment, in_process_of_its_own, nmt
+from tests.support.command_line import assert_success, environment, nmt, run_new_process
+from tests.support.paths import FROZEN_V1
 
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 SETTINGS = ["data.clean.normalise=[nfc]", "decode.precision=auto"]
 """The first setting makes nmt log a warning, the second makes it log which precision it chose."""
 WARNING = "data.clean.normalise [nfc] changed the training text of this model"
 PROGRAM = f"""
 import nmt
-model = nmt.load({str(FROZEN)!r}, device="cpu", overrides={SETTINGS})
+model = nmt.load({str(FROZEN_V1)!r}, device="cpu", overrides={SETTINGS})
 assert model.translate("1 2 3") == "3 2 1"
 """
 ARGUMENTS = [
-    *("translate", "-m", FROZEN, "--device", "cpu"),
+    *("translate", "-m", FROZEN_V1, "--device", "cpu"),
     *(part for setting in SETTINGS for part in ("--set", setting)),
 ]
 
@@ -54,7 +53,7 @@ def test_program_can_select_warnings_of_a_package() -> None:
 
 
 def test_command_prints_each_message_once() -> None:
-    process = in_process_of_its_own(*ARGUMENTS, stdin=b"1 2 3\n")
+    process = run_new_process(*ARGUMENTS, stdin=b"1 2 3\n")
     assert process.stdout == b"3 2 1\n"
     precision, warning = process.stderr.decode().splitlines()
     assert precision.startswith("decode.precision: ")
@@ -63,5 +62,5 @@ def test_command_prints_each_message_once() -> None:
 
 def test_command_repeated_in_a_process_prints_once() -> None:
     for _ in range(2):
-        result = done(nmt(*ARGUMENTS, stdin="1 2 3\n"))
+        result = assert_success(nmt(*ARGUMENTS, stdin="1 2 3\n"))
         assert result.err.count(f"warning: {WARNING}") == 1

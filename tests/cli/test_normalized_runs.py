@@ -16,7 +16,7 @@ from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.errors import EXIT_USER_ERROR
-from tests.support.command_line import done, nmt, write_lines, write_pairs
+from tests.support.command_line import assert_success, nmt, write_lines, write_pairs
 from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 STEPS = "[entities, nfc, quotes, spaces]"
@@ -55,7 +55,7 @@ def make_normalizing(tiny: Tiny, steps: str = f"normalization: {STEPS}") -> Tiny
 @pytest.fixture(scope="module")
 def normalizing(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tiny = make_normalizing(make_tiny(tmp_path_factory.mktemp("normalizing")))
-    done(tiny.train())
+    assert_success(tiny.train())
     return tiny
 
 
@@ -65,12 +65,14 @@ def cleaning(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     tiny = make_normalizing(make_tiny(tmp_path_factory.mktemp("cleaning")), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
     with patch("nmt.commands.training.train.migrate_normalise_setting", lambda config, *_: config):
-        done(tiny.train())
+        assert_success(tiny.train())
     return tiny
 
 
 def test_translate_spellings_give_one_translation(normalizing: Tiny) -> None:
-    lines = done(nmt("translate", "-m", normalizing.run, stdin="\n".join(SPELLINGS))).lines
+    lines = assert_success(
+        nmt("translate", "-m", normalizing.run, stdin="\n".join(SPELLINGS))
+    ).lines
     assert len(lines) == len(SPELLINGS)
     assert len(set(lines)) == 1
 
@@ -78,14 +80,14 @@ def test_translate_spellings_give_one_translation(normalizing: Tiny) -> None:
 def test_score_spellings_of_both_sides_give_one_score(normalizing: Tiny, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "src", SPELLINGS * len(SPELLINGS))
     tgt = write_lines(tmp_path / "tgt", [line for line in SPELLINGS for _ in SPELLINGS])
-    lines = done(nmt("score", "-m", normalizing.run, "--src", src, "--tgt", tgt)).lines
+    lines = assert_success(nmt("score", "-m", normalizing.run, "--src", src, "--tgt", tgt)).lines
     assert len(lines) == len(SPELLINGS) ** 2
     assert len(set(lines)) == 1
 
 
 def test_explain_shows_words_of_the_original_line(normalizing: Tiny) -> None:
     stdin = "\n".join(SPELLINGS)
-    lines = done(nmt("explain", "-m", normalizing.run, "--json", stdin=stdin)).lines
+    lines = assert_success(nmt("explain", "-m", normalizing.run, "--json", stdin=stdin)).lines
     explanations = [json.loads(line) for line in lines]
     assert [content["weights"] for content in explanations] == [explanations[0]["weights"]] * 5
     sources = [content["source"] for content in explanations]
@@ -100,7 +102,7 @@ def test_explain_shows_words_of_the_original_line(normalizing: Tiny) -> None:
 def test_align_links_words_of_the_original_line(normalizing: Tiny, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "src", SPELLINGS)
     tgt = write_lines(tmp_path / "tgt", [SPELLINGS[-1]] * 5)
-    lines = done(nmt("align", "-m", normalizing.run, "--src", src, "--tgt", tgt)).lines
+    lines = assert_success(nmt("align", "-m", normalizing.run, "--src", src, "--tgt", tgt)).lines
     assert lines[0] == lines[1] == lines[2] == lines[3]
     words = [{tuple(map(int, link.split("-"))) for link in line.split()} for line in lines]
     assert {t for s, t in words[0]} <= {0, 1}
@@ -115,7 +117,7 @@ def test_evaluate_respelled_source_gives_equal_scores(normalizing: Tiny, tmp_pat
         ("odd", [respell(s) for s, _ in PAIRS]),
     ):
         src, report = write_lines(tmp_path / name, lines[:4]), tmp_path / f"{name}.json"
-        done(nmt("evaluate", normalizing.run, "--src", src, "--ref", ref, "-o", report))
+        assert_success(nmt("evaluate", normalizing.run, "--src", src, "--ref", ref, "-o", report))
         sets = json.loads(report.read_text())["test_sets"]
         [systems] = [test_set["systems"] for test_set in sets.values()]
         scores.append([system["scores"] for system in systems.values()])
@@ -153,8 +155,10 @@ def test_tokenizer_learns_from_normalized_text(normalizing: Tiny) -> None:
 def test_train_on_the_fly_tokenization_is_normalized_once(tmp_path: Path) -> None:
     tiny = make_normalizing(make_tiny(tmp_path))
     write_pairs(tiny.folder / "train", [("a &amp;lt; b", "b &amp;lt; a")] * 30)
-    on_the_fly = done(tiny.train("--set", "data.augment={upper: 0}", "--set", "data.workers=0"))
-    stored = done(tiny.train("--set", "data.workers=0", run=tmp_path / "other"))
+    on_the_fly = assert_success(
+        tiny.train("--set", "data.augment={upper: 0}", "--set", "data.workers=0")
+    )
+    stored = assert_success(tiny.train("--set", "data.workers=0", run=tmp_path / "other"))
     losses = [
         [line for line in result.err.split("\n") if line.startswith("validation:")]
         for result in (on_the_fly, stored)
@@ -199,7 +203,7 @@ def test_translate_changed_normalization_file_is_refused(
 def test_prepare_deleted_normalization_file_is_written(tmp_path: Path) -> None:
     tiny = make_normalizing(make_tiny(tmp_path))
     for _ in range(2):
-        done(nmt("prepare", tiny.config, "--run", tiny.run))
+        assert_success(nmt("prepare", tiny.config, "--run", tiny.run))
         assert (tiny.run / "normalization.json").is_file()
         (tiny.run / "normalization.json").unlink()
 
@@ -207,17 +211,17 @@ def test_prepare_deleted_normalization_file_is_written(tmp_path: Path) -> None:
 def test_train_new_run_moves_the_normalise_setting(tmp_path: Path, normalizing: Tiny) -> None:
     tiny = make_normalizing(make_tiny(tmp_path), "joint: true")
     tiny.replace("  max_length: 60", f"  max_length: 60\n  clean: {{normalise: {STEPS}}}")
-    messages = done(tiny.train()).err
+    messages = assert_success(tiny.train()).err
     assert "warning: data.clean.normalise is read as tokenizer.normalization" in messages
     config = load_config(tiny.run / "config.yaml")
     assert config.tokenizer.normalization == ["entities", "nfc", "quotes", "spaces"]
     assert config.data.clean is not None
     assert config.data.clean.normalise == []
     stdin = "\n".join(SPELLINGS)
-    assert done(nmt("translate", "-m", tiny.run, stdin=stdin)).out == (
-        done(nmt("translate", "-m", normalizing.run, stdin=stdin)).out
+    assert assert_success(nmt("translate", "-m", tiny.run, stdin=stdin)).out == (
+        assert_success(nmt("translate", "-m", normalizing.run, stdin=stdin)).out
     )
-    done(tiny.train("--resume", "--set", "train.max_updates=3"))
+    assert_success(tiny.train("--resume", "--set", "train.max_updates=3"))
 
 
 def test_resume_run_with_old_normalise_setting_is_unchanged(cleaning: Tiny, tmp_path: Path) -> None:
@@ -229,9 +233,12 @@ def test_resume_run_with_old_normalise_setting_is_unchanged(cleaning: Tiny, tmp_
         more = ("--resume", "--set", "train.max_updates=4")
         if name == "old":
             with patch(function, lambda config, *_: config):
-                done(cleaning.train(*more, run=run))
+                assert_success(cleaning.train(*more, run=run))
         else:
-            assert "changes only the training text" in done(cleaning.train(*more, run=run)).err
+            assert (
+                "changes only the training text"
+                in assert_success(cleaning.train(*more, run=run)).err
+            )
         assert not (run / "normalization.json").exists()
         assert load_config(run / "config.yaml").tokenizer.normalization == []
         outputs.append((run / "last" / "model.safetensors").read_bytes())
@@ -243,11 +250,13 @@ def test_score_run_with_old_setting_does_not_normalize(cleaning: Tiny, tmp_path:
     src = write_lines(tmp_path / "src", SPELLINGS)
     tgt = write_lines(tmp_path / "tgt", [LINE] * 5)
     for flags in ((), ("--set", f"tokenizer.normalization={STEPS}")):
-        result = done(nmt("score", "-m", cleaning.run, "--src", src, "--tgt", tgt, *flags))
+        result = assert_success(
+            nmt("score", "-m", cleaning.run, "--src", src, "--tgt", tgt, *flags)
+        )
         has_warning = "warning: data.clean.normalise" in result.err
         assert has_warning == (not flags)
         scores.append(result.lines)
-        done(nmt("translate", "-m", cleaning.run, *flags, stdin=stdin))
+        assert_success(nmt("translate", "-m", cleaning.run, *flags, stdin=stdin))
     assert len(set(scores[0])) > 1
     assert set(scores[1]) == {scores[0][0]}
 
@@ -266,27 +275,29 @@ def test_config_with_both_normalizations_is_refused(tmp_path: Path) -> None:
 def test_ensemble_of_other_normalization_is_refused(normalizing: Tiny, tmp_path: Path) -> None:
     tiny = make_normalizing(make_tiny(tmp_path), "normalization: [nfc]")
     tokenizer_model = normalizing.run / "tokenizer.model"
-    done(tiny.train("--set", f"tokenizer.model={tokenizer_model}"))
+    assert_success(tiny.train("--set", f"tokenizer.model={tokenizer_model}"))
     result = nmt("translate", "-m", normalizing.run, "-m", tiny.run, stdin=LINE)
     assert result.code == EXIT_USER_ERROR
     assert "expected models with one tokenizer.normalization" in result.err
 
 
 def test_average_keeps_normalization(normalizing: Tiny, tmp_path: Path) -> None:
-    done(nmt("average", normalizing.run, normalizing.run, "-o", tmp_path / "mean"))
-    lines = done(nmt("translate", "-m", tmp_path / "mean", stdin="\n".join(SPELLINGS))).lines
+    assert_success(nmt("average", normalizing.run, normalizing.run, "-o", tmp_path / "mean"))
+    lines = assert_success(
+        nmt("translate", "-m", tmp_path / "mean", stdin="\n".join(SPELLINGS))
+    ).lines
     assert len(set(lines)) == 1
 
 
 def test_export_includes_normalization(tmp_path: Path) -> None:
     tiny = make_normalizing(make_exportable(tmp_path))
-    done(tiny.train())
-    result = done(nmt("export", tiny.run, "--to", "ctranslate2"))
+    assert_success(tiny.train())
+    result = assert_success(nmt("export", tiny.run, "--to", "ctranslate2"))
     file = tiny.run / "ctranslate2" / "normalization.json"
     assert f"ctranslate2 does not normalize text: do what {file} names" in result.err
     assert json.loads(file.read_text())["src"]["steps"] == ["entities", "nfc", "quotes", "spaces"]
     flags = ("-m", tiny.run, "--engine", "ctranslate2")
-    lines = done(nmt("translate", *flags, stdin="\n".join(SPELLINGS))).lines
+    lines = assert_success(nmt("translate", *flags, stdin="\n".join(SPELLINGS))).lines
     assert len(set(lines)) == 1
 
 
@@ -295,7 +306,7 @@ def test_prepare_alignments_count_words_of_the_text(tmp_path: Path) -> None:
     write_pairs(tiny.folder / "train", [("a&nbsp;b  c", "c b a")] * 20)
     write_lines(tiny.folder / "links", ["0-1 0-2 1-0"] * 20)
     tiny.replace("  max_length: 60", "  max_length: 60\n  alignments: [links]")
-    done(nmt("prepare", tiny.config, "--run", tiny.run))
+    assert_success(nmt("prepare", tiny.config, "--run", tiny.run))
     run = RunDir(tiny.run)
     corpus, tokenizers = Corpus.load(run.corpus / "train"), load_tokenizers(run)
     src, tgt = tokenizers.src.encode_with_words("a b c"), tokenizers.tgt.encode_with_words("c b a")
@@ -312,5 +323,5 @@ def test_prepare_alignments_count_words_of_the_text(tmp_path: Path) -> None:
 
 def test_dry_run_removes_the_normalization_file(tmp_path: Path) -> None:
     tiny = make_normalizing(make_tiny(tmp_path))
-    done(tiny.train("--dry-run"))
+    assert_success(tiny.train("--dry-run"))
     assert not (tiny.run / "normalization.json").exists()

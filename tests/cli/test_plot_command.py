@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import done, nmt
+from tests.support.command_line import assert_success, nmt
 from tests.support.tiny_runs import Digits, Tiny
 
 
@@ -21,7 +21,7 @@ def test_plot_draws_loss_and_bleu_in_80_columns(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("run").symlink_to(digits.run)
-    result = done(nmt("plot", "run"))
+    result = assert_success(nmt("plot", "run"))
     titles = [line for line in result.lines if line[:1].strip() and "|" not in line]
     assert titles == ["loss, nats a target token", "validation BLEU"]
     assert max(map(len, result.lines)) == 80
@@ -35,7 +35,7 @@ def test_plot_gives_each_run_a_letter(
     monkeypatch.chdir(tmp_path)
     for name in ("one", "two"):
         Path(name).symlink_to(digits.run)
-    result = done(nmt("plot", "one", "two", "--of", "bleu, lr", "--x", "epoch"))
+    result = assert_success(nmt("plot", "one", "two", "--of", "bleu, lr", "--x", "epoch"))
     assert "          A one   B two   * several" in result.lines
     assert "          a one   b two   * several" in result.lines
     chart_area = "".join(line[10:] for line in result.lines if "|" in line)
@@ -68,11 +68,11 @@ def test_plot_refuses_invalid_arguments(
 
 
 def test_plot_without_validation_draws_training(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     lines = (tiny.run / "metrics.jsonl").read_text().split("\n")
     train_lines = [line for line in lines if '"train"' in line]
     (tiny.run / "metrics.jsonl").write_text("\n".join(train_lines) + "\n")
-    result = done(nmt("plot", tiny.run))
+    result = assert_success(nmt("plot", tiny.run))
     assert result.lines[-1] == "validation BLEU: no records yet"
 
 
@@ -82,7 +82,7 @@ def test_plot_writes_images_instead_of_terminal(digits: Digits, tmp_path: Path) 
     run.symlink_to(digits.run)
     png, svg = tmp_path / "deep" / "a.png", tmp_path / "a.svg"
     flags = ["--of", "loss,perplexity,bleu,lr,speed", "--x", "seconds"]
-    result = done(nmt("plot", digits.run, run, *flags, "--png", png, "--svg", svg))
+    result = assert_success(nmt("plot", digits.run, run, *flags, "--png", png, "--svg", svg))
     assert (result.out, result.err) == ("", f"wrote {png}\nwrote {svg}\n")
     assert png.read_bytes().startswith(b"\x89PNG")
     text = svg.read_text()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,8 +10,6 @@ import nmt as api
 from nmt.errors import ConfigError, DataError
 from tests.support.command_line import translate_lines
 from tests.support.tiny_runs import Digits
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_python_term_across_two_segments_is_translated(digits: Digits) -> None:

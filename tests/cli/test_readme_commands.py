@@ -17,9 +17,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.command_line import environment, write_lines
+from tests.support.paths import ROOT
 from tests.support.tiny_runs import Digits
 
-ROOT = Path(__file__).resolve().parents[2]
 README = ROOT / "README.md"
 SHORT = "--set train.max_updates=2 --set train.threads=1 --set model.d_hidden=8 --device cpu"
 

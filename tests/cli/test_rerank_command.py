@@ -7,17 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import done, nmt, write_lines
+from tests.support.command_line import assert_success, nmt, write_lines
 from tests.support.tiny_runs import Digits
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_rerank_tuned_weights_find_the_references(digits: Digits, tmp_path: Path) -> None:
     src = write_lines(tmp_path / "src", digits.src[:30])
     ref = write_lines(tmp_path / "ref", digits.ref[:30])
     lists, weights = tmp_path / "nbest", tmp_path / "weights.json"
-    done(nmt("translate", "-m", digits.run, src, "--nbest", 4, "-o", lists))
+    assert_success(nmt("translate", "-m", digits.run, src, "--nbest", 4, "-o", lists))
     worst_first = []
     rows = lists.read_text().splitlines()
     for line in range(30):
@@ -27,12 +25,12 @@ def test_rerank_tuned_weights_find_the_references(digits: Digits, tmp_path: Path
     zero = {"weights": {"model 1": 0.0, "reverse 1": 0, "length": 0.0}}
     weights.write_text(json.dumps(zero))
     scorers = ["--src", src, "-m", digits.run, "--reverse", digits.run]
-    unchanged = done(nmt("rerank", lists, *scorers, "--weights", weights, "--nbest", 4))
+    unchanged = assert_success(nmt("rerank", lists, *scorers, "--weights", weights, "--nbest", 4))
     assert unchanged.lines == worst_first
-    tuned = done(nmt("rerank", lists, *scorers, "--tune", weights, "--ref", ref))
+    tuned = assert_success(nmt("rerank", lists, *scorers, "--tune", weights, "--ref", ref))
     assert tuned.out == ""
     assert "BLEU" in tuned.err
-    best = done(nmt("rerank", lists, *scorers, "--weights", weights)).lines
+    best = assert_success(nmt("rerank", lists, *scorers, "--weights", weights)).lines
     num_correct = sum(line == expected for line, expected in zip(best, digits.ref, strict=False))
     assert num_correct >= 28
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.command_line import NMT, assert_success, environment, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 ADAM = settings(train__schedule="inverse_sqrt", train__warmup=4, train__validate_every=4)
@@ -42,7 +42,7 @@ def records(run: Path, kind: str) -> list[int]:
 def test_resume_equals_uninterrupted_run(
     tiny: Tiny, flags: list[str], stops: tuple[int, ...]
 ) -> None:
-    done(tiny.train(*flags, *END, run=tiny.folder / "whole"))
+    assert_success(tiny.train(*flags, *END, run=tiny.folder / "whole"))
     uninterrupted = checkpoint(tiny.folder / "whole", 12)
     # The stops are inside an epoch, at its end, and at validations (4 and 8).
     epochs = [
@@ -53,17 +53,17 @@ def test_resume_equals_uninterrupted_run(
     assert epochs[-1] > 1
     for stop in stops:
         run = tiny.folder / f"stopped_{stop}"
-        done(tiny.train(*flags, *settings(train__max_updates=stop), run=run))
+        assert_success(tiny.train(*flags, *settings(train__max_updates=stop), run=run))
         assert checkpoint(run, stop) != uninterrupted
-        result = done(tiny.train(*flags, *END, "--resume", run=run))
+        result = assert_success(tiny.train(*flags, *END, "--resume", run=run))
         assert f"resumed after update {stop}\n" in result.err
         assert checkpoint(run, 12) == uninterrupted
 
 
 def test_resume_twice_equals_uninterrupted_run(tiny: Tiny) -> None:
-    done(tiny.train(*ADAM, *END, run=tiny.folder / "whole"))
+    assert_success(tiny.train(*ADAM, *END, run=tiny.folder / "whole"))
     for stop in (3, 10, 12):
-        done(tiny.train(*ADAM, *settings(train__max_updates=stop), "--resume"))
+        assert_success(tiny.train(*ADAM, *settings(train__max_updates=stop), "--resume"))
     assert checkpoint(tiny.run, 12) == checkpoint(tiny.folder / "whole", 12)
 
 
@@ -75,21 +75,21 @@ def test_train_depends_on_dropout_and_seed(tiny: Tiny) -> None:
         "b": settings(train__seed=2),
         "c": settings(model__dropout=0.0),
     }.items():
-        done(tiny.train(*ADAM, *END, *flags, run=tiny.folder / name))
+        assert_success(tiny.train(*ADAM, *END, *flags, run=tiny.folder / name))
         checkpoints.add(checkpoint(tiny.folder / name, 12))
     assert len(checkpoints) == 3
 
 
 def test_resume_without_run_starts_one(tiny: Tiny) -> None:
-    done(tiny.train("--resume"))
+    assert_success(tiny.train("--resume"))
     assert (tiny.run / "last").resolve().name == "step_00000002"
 
 
 def test_resume_of_finished_run_only_scores_it(tiny: Tiny) -> None:
     test_set = settings(data__test=f"[{tiny.folder / 'valid'}]")
-    first = done(tiny.train(*test_set))
+    first = assert_success(tiny.train(*test_set))
     weights = checkpoint(tiny.run, 2)
-    again = done(tiny.train(*test_set, "--resume"))
+    again = assert_success(tiny.train(*test_set, "--resume"))
     assert again.out == first.out != ""
     assert checkpoint(tiny.run, 2) == weights
     assert records(tiny.run, "valid") == [2]
@@ -99,9 +99,9 @@ def test_resume_keeps_tokenizer_and_corpus(tiny: Tiny) -> None:
     tiny.replace(
         "type: char", "type: unigram"
     )  # with the default vocabulary size, which this text cannot fill
-    done(tiny.train())
+    assert_success(tiny.train())
     times = {p: p.stat().st_mtime_ns for p in [tiny.run / "tokenizer.model", *tiny.corpus_files()]}
-    result = done(tiny.train("--resume", *settings(train__max_updates=3)))
+    result = assert_success(tiny.train("--resume", *settings(train__max_updates=3)))
     assert "tokenizer: unchanged, kept" in result.err
     assert "corpus: unchanged, kept" in result.err
     assert times == {p: p.stat().st_mtime_ns for p in times}
@@ -109,39 +109,42 @@ def test_resume_keeps_tokenizer_and_corpus(tiny: Tiny) -> None:
 
 def test_resume_without_checkpoint_discards_metrics(tiny: Tiny) -> None:
     tiny.run.mkdir()
-    config = done(nmt("config", "show", tiny.config)).out
+    config = assert_success(nmt("config", "show", tiny.config)).out
     (tiny.run / "config.yaml").write_text(config)
     (tiny.run / "metrics.jsonl").write_text('{"kind": "train", "update": 1, "loss": 9}\n')
-    done(tiny.train("--resume", *settings(train__validate_every=2)))
+    assert_success(tiny.train("--resume", *settings(train__validate_every=2)))
     assert records(tiny.run, "train") == [2]
 
 
 def test_resume_restores_checkpoint_being_replaced(tiny: Tiny) -> None:
     """A kill can occur after a checkpoint was removed and before its replacement was renamed."""
-    done(tiny.train(*settings(train__max_updates=4, train__validate_every=2)))
+    assert_success(tiny.train(*settings(train__max_updates=4, train__validate_every=2)))
     last = (tiny.run / "last").resolve()
     best = (tiny.run / "best").resolve()
     assert best != last, "this test needs an earlier best"
     last.rename(last.with_name(f".{last.name}.1.nmt.tmp"))
     result = tiny.train("--resume", *settings(train__max_updates=5, train__validate_every=2))
-    assert f"resumed after update {int(best.name.removeprefix('step_'))}\n" in done(result).err
+    assert (
+        f"resumed after update {int(best.name.removeprefix('step_'))}\n"
+        in assert_success(result).err
+    )
 
 
 def test_resume_repairs_links_after_kill(tiny: Tiny) -> None:
     """A kill can occur after a checkpoint was saved and before the links point to it."""
     flags = settings(train__validate_every=2, train__max_updates=4, train__keep_last=2)
-    done(tiny.train(*flags))
+    assert_success(tiny.train(*flags))
     links = [tiny.run / "best", tiny.run / "last"]
     targets = [link.resolve() for link in links]
     for link in links:
         link.unlink()
         link.symlink_to("checkpoints/step_00000000")
-    done(tiny.train(*flags, "--resume"))
+    assert_success(tiny.train(*flags, "--resume"))
     assert [link.resolve() for link in links] == targets
 
 
 def test_resume_without_optimizer_state_names_file(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     (tiny.run / "last" / "optimizer.safetensors").unlink()
     result = tiny.train("--resume", *settings(train__max_updates=3))
     assert result.code == 2
@@ -202,10 +205,10 @@ def test_resume_of_stopped_process_is_bit_exact(
     newest = max((tiny.run / "checkpoints").glob("step_*"))  # after a kill, no link may point to it
     stopped = int(newest.name.removeprefix("step_"))
     end = settings(train__max_updates=stopped + 5)
-    resumed = done(tiny.train(*ADAM, *end, *settings(train__patience="null"), "--resume"))
+    resumed = assert_success(tiny.train(*ADAM, *end, *settings(train__patience="null"), "--resume"))
     assert f"resumed after update {stopped}\n" in resumed.err
     uninterrupted = tiny.folder / "whole"
-    done(tiny.train(*ADAM, *end, *settings(train__patience="null"), run=uninterrupted))
+    assert_success(tiny.train(*ADAM, *end, *settings(train__patience="null"), run=uninterrupted))
     assert checkpoint(tiny.run, stopped + 5) == checkpoint(uninterrupted, stopped + 5)
     for kind in ("train", "valid"):
         updates = records(tiny.run, kind)

@@ -13,7 +13,7 @@ import pytest
 import nmt as package
 from nmt.core.run_dir import RunDir
 from nmt.training.checkpoints.checkpoint import describe_damage
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny, make_tiny
 
 FLAGS = settings(train__max_updates=4, train__validate_every=2, train__keep_last=2)
@@ -24,7 +24,7 @@ MORE = settings(train__max_updates=6, train__validate_every=2, train__keep_last=
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run to its end; copy it before you change it."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
-    done(tiny.train(*FLAGS))
+    assert_success(tiny.train(*FLAGS))
     return tiny
 
 
@@ -33,7 +33,7 @@ def resumed_run(trained_run: Tiny, tmp_path_factory: pytest.TempPathFactory) -> 
     """Return a copy of the run after two more updates."""
     run = tmp_path_factory.mktemp("resumed") / "run"
     shutil.copytree(trained_run.run, run, symlinks=True)
-    done(trained_run.train("--resume", *MORE, run=run))
+    assert_success(trained_run.train("--resume", *MORE, run=run))
     return run
 
 
@@ -78,18 +78,23 @@ def test_commands_with_pointers_of_any_kind_find_the_model(
         "1 2 3\n",
         ["--src", trained_run.folder / "valid.in", "--ref", trained_run.folder / "valid.out"],
     )
-    expected = done(nmt("translate", "-m", trained_run.run, stdin=text)).out
-    assert done(nmt("translate", "-m", copied_run.run, stdin=text)).out == expected
+    expected = assert_success(nmt("translate", "-m", trained_run.run, stdin=text)).out
+    assert assert_success(nmt("translate", "-m", copied_run.run, stdin=text)).out == expected
     assert package.load(copied_run.run).translate(["1 2 3"]) == [expected[:-1]]
-    expected_scores = done(nmt("score", "-m", trained_run.run, *pair_flags(trained_run))).out
-    assert done(nmt("score", "-m", copied_run.run, *pair_flags(trained_run))).out == expected_scores
+    expected_scores = assert_success(
+        nmt("score", "-m", trained_run.run, *pair_flags(trained_run))
+    ).out
+    assert (
+        assert_success(nmt("score", "-m", copied_run.run, *pair_flags(trained_run))).out
+        == expected_scores
+    )
     best = (trained_run.run / "best").resolve().name
     report = copied_run.folder / "report.json"
-    done(nmt("evaluate", copied_run.run, *test, "-o", report))
+    assert_success(nmt("evaluate", copied_run.run, *test, "-o", report))
     assert f'"{best}"' in report.read_text()
-    [line] = done(nmt("runs", copied_run.run, "--json")).lines
+    [line] = assert_success(nmt("runs", copied_run.run, "--json")).lines
     assert '"state": "finished"' in line
-    done(nmt("average", copied_run.run, "-o", copied_run.run.parent / "mean"))
+    assert_success(nmt("average", copied_run.run, "-o", copied_run.run.parent / "mean"))
 
 
 @pytest.mark.parametrize("name", ["best", "last"])
@@ -100,7 +105,7 @@ def test_evaluate_of_a_pointer_uses_its_checkpoint(
         pytest.skip("this copy has no pointers")
     report = copied_run.run.parent / "report.json"
     test = ["--src", trained_run.folder / "valid.in", "--ref", trained_run.folder / "valid.out"]
-    done(nmt("evaluate", copied_run.run / name, *test, "-o", report))
+    assert_success(nmt("evaluate", copied_run.run / name, *test, "-o", report))
     assert f'"{(trained_run.run / name).resolve().name}"' in report.read_text()
 
 
@@ -109,7 +114,7 @@ def pair_flags(tiny: Tiny) -> list[object]:
 
 
 def test_resume_with_pointers_of_any_kind_continues(copied_run: Tiny, resumed_run: Path) -> None:
-    done(copied_run.train("--resume", *MORE))
+    assert_success(copied_run.train("--resume", *MORE))
     for name in ("best", "last"):
         assert (copied_run.run / name).is_symlink()
         assert (copied_run.run / name).resolve().name == (resumed_run / name).resolve().name
@@ -170,18 +175,18 @@ def test_train_without_symbolic_links_writes_pointer_files(
         raise OSError(code, os.strerror(code), str(target))
 
     monkeypatch.setattr(os, "symlink", no_links)
-    done(tiny.train("--dry-run"))
-    done(tiny.train(*FLAGS))
-    done(tiny.train("--resume", *MORE))
+    assert_success(tiny.train("--dry-run"))
+    assert_success(tiny.train(*FLAGS))
+    assert_success(tiny.train("--resume", *MORE))
     run = RunDir(tiny.run)
     assert (tiny.run / "last").read_text() == "checkpoints/step_00000006\n"
     for pointer in (run.best, run.last):
         assert not pointer.is_symlink()
         assert describe_damage(run.resolve_pointer(pointer)) is None
-    done(nmt("translate", "-m", tiny.run, stdin="1 2\n"))
-    done(nmt("average", tiny.run, "-o", tiny.folder / "mean"))
-    done(nmt("translate", "-m", tiny.folder / "mean", stdin="1 2\n"))
+    assert_success(nmt("translate", "-m", tiny.run, stdin="1 2\n"))
+    assert_success(nmt("average", tiny.run, "-o", tiny.folder / "mean"))
+    assert_success(nmt("translate", "-m", tiny.folder / "mean", stdin="1 2\n"))
     monkeypatch.undo()
-    done(tiny.train("--resume", *settings(train__max_updates=7)))
+    assert_success(tiny.train("--resume", *settings(train__max_updates=7)))
     assert (tiny.run / "last").is_symlink()
-    done(tiny.train("--overwrite"))
+    assert_success(tiny.train("--overwrite"))

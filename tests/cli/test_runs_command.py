@@ -13,7 +13,7 @@ from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
-from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.command_line import NMT, assert_success, environment, nmt, settings
 from tests.support.tiny_runs import Digits, Tiny
 
 
@@ -28,7 +28,9 @@ def runs(digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 def test_runs_list_shows_trained_run(runs: Path) -> None:
-    [bad, good] = sorted(map(json.loads, done(nmt("runs", "--json")).lines), key=lambda r: r["run"])
+    [bad, good] = sorted(
+        map(json.loads, assert_success(nmt("runs", "--json")).lines), key=lambda r: r["run"]
+    )
     assert (bad["run"], bad["state"]) == ("bad", "damaged")
     assert (good["run"], good["state"], good["why"]) == (
         "digits",
@@ -49,7 +51,7 @@ def test_runs_list_shows_trained_run(runs: Path) -> None:
 
 @pytest.mark.parametrize("arguments", [["runs"], ["runs", "list"], ["runs", "runs"]])
 def test_runs_without_subcommand_lists_runs(runs: Path, arguments: list[str]) -> None:
-    result = done(nmt(*arguments))
+    result = assert_success(nmt(*arguments))
     assert any(line.startswith("digits  finished ") for line in result.lines)
     assert any(line.startswith("bad     damaged ") for line in result.lines)
 
@@ -75,9 +77,9 @@ def test_runs_list_closed_pipe_succeeds(runs: Path) -> None:
 
 def test_runs_diff_compares_two_runs(tiny: Tiny) -> None:
     second_run = tiny.folder / "other"
-    done(tiny.train())
-    done(tiny.train(*settings(model__d_hidden=16, train__max_updates=3), run=second_run))
-    result = done(nmt("runs", "diff", tiny.run, second_run))
+    assert_success(tiny.train())
+    assert_success(tiny.train(*settings(model__d_hidden=16, train__max_updates=3), run=second_run))
+    result = assert_success(nmt("runs", "diff", tiny.run, second_run))
     assert result.lines[:2] == [f"A  {tiny.run}", f"B  {second_run}"]
     rows = [line.split() for line in result.lines]
     assert ["model.d_hidden", "8", "16"] in rows
@@ -86,20 +88,20 @@ def test_runs_diff_compares_two_runs(tiny: Tiny) -> None:
     assert "all text is the same, by its hashes" in result.lines
     assert "no update was validated in both" in result.lines
     assert any(line.startswith("best ") and " at 2 " in line for line in result.lines)
-    equal = done(nmt("runs", "diff", second_run, second_run))
+    equal = assert_success(nmt("runs", "diff", second_run, second_run))
     assert "all settings are the same" in equal.lines
     assert any(line.startswith("3 ") for line in equal.lines), "the validation at the end"
 
 
 def test_runs_diff_shows_changed_text(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     with (tiny.folder / "train.in").open("a") as src, (tiny.folder / "train.out").open("a") as tgt:
         src.write("1 2 3\n")
         tgt.write("3 2 1\n")
     second_run = tiny.folder / "other"
-    done(tiny.train(run=second_run))
+    assert_success(tiny.train(run=second_run))
     shutil.rmtree(second_run / "corpus" / "valid")
-    result = done(nmt("runs", "diff", tiny.run, second_run))
+    result = assert_success(nmt("runs", "diff", tiny.run, second_run))
     rows = [line.split()[:2] for line in result.lines if line]
     assert ["train", "train.in"] in rows
     assert ["train", "train.out"] in rows
@@ -108,7 +110,7 @@ def test_runs_diff_shows_changed_text(tiny: Tiny) -> None:
 
 
 def test_runs_diff_refuses_other_folders(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     result = nmt("runs", "diff", tiny.run, tiny.folder / "rnu")
     assert (result.code, result.out) == (2, "")
     assert "rnu: no such run folder (did you mean 'run'?)" in result.err
@@ -127,20 +129,20 @@ def test_train_writes_card_with_test_scores(digits: Digits) -> None:
 
 def test_train_updates_card_until_edited(tiny: Tiny) -> None:
     card = tiny.run / "README.md"
-    done(tiny.train())
+    assert_success(tiny.train())
     assert "max_updates 2 reached" in card.read_text()
-    done(tiny.train("--resume", *settings(train__max_updates=3)))
+    assert_success(tiny.train("--resume", *settings(train__max_updates=3)))
     assert "max_updates 3 reached" in card.read_text()
     edited = card.read_text() + "Not for medicine.\n"
     card.write_text(edited)
     for flags in (["--resume", *settings(train__max_updates=4)], ["--overwrite"]):
-        result = done(tiny.train(*flags))
+        result = assert_success(tiny.train(*flags))
         assert f"{card} was changed after nmt wrote it, and is kept\n" in result.err
         assert card.read_text() == edited
 
 
 def test_train_overwrite_deletes_card(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     flags = settings(train__optimizer="sgd", train__lr=1e38, train__clip_norm=0, train__warmup=0)
     assert tiny.train("--overwrite", *flags, *settings(train__max_updates=50)).code == 2
     assert not (tiny.run / "README.md").exists(), "the card describes the deleted model"

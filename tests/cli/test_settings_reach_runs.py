@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 CHOICES = [
@@ -28,28 +28,28 @@ def test_run_with_settings_resumes_translates_and_scores(
     tiny: Tiny, choice: dict[str, object]
 ) -> None:
     flags = [*settings(**choice), *settings(data__test=f"[{tiny.folder / 'valid'}]")]
-    training = done(tiny.train(*flags))
-    resumed = done(tiny.train(*flags, *settings(train__max_updates=3), "--resume"))
+    training = assert_success(tiny.train(*flags))
+    resumed = assert_success(tiny.train(*flags, *settings(train__max_updates=3), "--resume"))
     changes = [line for line in resumed.err.split("\n") if line.startswith("changed:")]
     assert changes == ["changed: train.max_updates: 2 -> 3"]
     limit = settings(decode__max_length_ratio=0.1)
-    translation = done(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
+    translation = assert_success(nmt("translate", "-m", tiny.run, *limit, stdin=b"1 2 3\n\n4\n"))
     assert len(translation.lines) == 3
     assert len(training.lines) == 5
-    scores = done(nmt("evaluate", tiny.run)).lines[: len(training.lines)]
+    scores = assert_success(nmt("evaluate", tiny.run)).lines[: len(training.lines)]
     assert [line.split()[0] for line in scores] == [line.split()[0] for line in training.lines]
 
 
 def test_train_resume_translate_with_user_tokenizer_succeed(tiny: Tiny) -> None:
-    done(nmt("tokenizer", tiny.config, "--run", tiny.folder / "first"))
+    assert_success(nmt("tokenizer", tiny.config, "--run", tiny.folder / "first"))
     flags = settings(tokenizer__model=tiny.folder / "first" / "tokenizer.model")
-    done(tiny.train(*flags))
+    assert_success(tiny.train(*flags))
     assert (tiny.run / "tokenizer.model").read_bytes() == (
         tiny.folder / "first" / "tokenizer.model"
     ).read_bytes()
-    resumed = done(tiny.train(*flags, "--resume", *settings(train__max_updates=3)))
+    resumed = assert_success(tiny.train(*flags, "--resume", *settings(train__max_updates=3)))
     assert "tokenizer: unchanged, kept" in resumed.err
-    assert len(done(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1
+    assert len(assert_success(nmt("translate", "-m", tiny.run, stdin=b"1 2\n")).lines) == 1
 
 
 def test_train_diverging_loss_ends_with_advice(tiny: Tiny) -> None:

@@ -7,7 +7,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.support.command_line import NMT, done, environment, nmt, settings
+from tests.support.command_line import NMT, assert_success, environment, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
@@ -15,7 +15,7 @@ LONG = settings(train__max_updates=100_000, train__patience="null", train__save_
 
 def run_state(run: Path) -> dict[str, str]:
     """Return the state of a run and its reason, as printed by `nmt runs`."""
-    [line] = done(nmt("runs", run, "--json")).lines
+    [line] = assert_success(nmt("runs", run, "--json")).lines
     return {key: json.loads(line)[key] for key in ("state", "why")}
 
 
@@ -40,7 +40,7 @@ def test_train_locked_folder_is_refused_until_holder_is_killed(tiny: Tiny) -> No
     assert summary["why"].startswith(f"process {process.pid} on ")
     assert "was killed, --resume continues after update " in summary["why"]
     update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
-    done(tiny.train("--resume", *settings(train__max_updates=update + 1)))
+    assert_success(tiny.train("--resume", *settings(train__max_updates=update + 1)))
     assert run_state(tiny.run)["state"] == "finished"
     assert not (tiny.run / "train.lock").exists()
 
@@ -52,18 +52,18 @@ def test_runs_failed_training_is_listed_until_overwritten(tiny: Tiny) -> None:
     summary = run_state(tiny.run)
     assert summary["state"] == "failed"
     assert f"error: {summary['why']}\n" in result.err
-    done(tiny.train("--overwrite"))
+    assert_success(tiny.train("--overwrite"))
     assert run_state(tiny.run)["state"] == "finished"
 
 
 def test_runs_finished_run_after_refusal_stays_finished(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     assert tiny.train("--resume", *settings(model__d_hidden=16)).code == 2
     assert run_state(tiny.run) == {"state": "finished", "why": "max_updates 2 reached"}
 
 
 def test_dry_run_releases_the_folder(tiny: Tiny) -> None:
-    done(tiny.train("--dry-run"))
+    assert_success(tiny.train("--dry-run"))
     assert not tiny.run.exists()
-    done(tiny.train())
+    assert_success(tiny.train())
     assert run_state(tiny.run)["state"] == "finished"

@@ -10,10 +10,10 @@ from nmt.config.loader import load_config
 from nmt.config.schema import Config
 from nmt.config.sections.data import FilePair
 from nmt.config.text_sets import text_set_files
-from tests.support.command_line import done, nmt, settings, write_pairs
+from tests.support.command_line import assert_success, nmt, settings, write_pairs
+from tests.support.paths import ROOT
 from tests.support.tiny_runs import digit_strings
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").rglob("*.y*ml"))
 NARROW = {
     "rnn": settings(model__d_hidden=16, model__d_embed=16),
@@ -66,6 +66,6 @@ def test_shipped_config_shortened_trains_and_translates(file: Path, tmp_path: Pa
     if config.is_explicit("tokenizer.vocab_size"):
         flags += settings(tokenizer__vocab_size=340)
     assert not isinstance(config.tokenizer.model, Path | FilePair)
-    done(nmt("train", file, "--run", tmp_path / "run", "--device", "cpu", *flags))
+    assert_success(nmt("train", file, "--run", tmp_path / "run", "--device", "cpu", *flags))
     translation = nmt("translate", "-m", tmp_path / "run", "--device", "cpu", stdin=b"1 2\n\n3\n")
-    assert len(done(translation).lines) == 3
+    assert len(assert_success(translation).lines) == 3

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from nmt.data.corpus.corpus import Corpus
-from tests.support.command_line import Result, done, nmt, settings
+from tests.support.command_line import Result, assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 
 def stage(name: str, tiny: Tiny, *flags: str) -> Result:
-    return done(nmt(name, tiny.config, "--run", tiny.run, *flags))
+    return assert_success(nmt(name, tiny.config, "--run", tiny.run, *flags))
 
 
 def test_tokenizer_command_writes_tokenizer_only(tiny: Tiny) -> None:
@@ -37,7 +37,7 @@ def test_prepare_command_writes_corpus(tiny: Tiny) -> None:
 def test_train_after_prepare_keeps_stages(tiny: Tiny) -> None:
     stage("tokenizer", tiny)
     assert "tokenizer: unchanged, kept" in stage("prepare", tiny).err
-    result = done(tiny.train())
+    result = assert_success(tiny.train())
     assert "tokenizer: unchanged, kept\ncorpus: unchanged, kept\n" in result.err
 
 

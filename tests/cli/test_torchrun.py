@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from nmt.commands.translation import translate, translation_job
-from tests.support.command_line import NMT, done, nmt, write_lines
+from tests.support.command_line import NMT, assert_success, nmt, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 from tests.support.torchrun_jobs import rank_processes
 
@@ -96,7 +96,7 @@ def test_torchrun_signal_saves_checkpoint(tiny: Tiny) -> None:
 def test_translate_two_ranks_equals_one_process(digits: Digits, tmp_path: Path) -> None:
     source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
     flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", "--protect", source, "-o"]
-    alone = done(nmt("translate", *flags, tmp_path / "alone"))
+    alone = assert_success(nmt("translate", *flags, tmp_path / "alone"))
     report = next(line for line in alone.err.splitlines() if "protected spans are in" in line)
     line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
     with running_job(line) as job:
@@ -128,7 +128,7 @@ def test_translate_interrupted_parts_are_reused(
     terms = write_lines(tmp_path / "terms.tsv", ["1\t1"])
     flags = ["-m", digits.run, "--device", "cpu", source, "-o", out, "--nbest", "2", "--beam", "2"]
     flags += ["--terms", terms, "--protect"]
-    done(nmt("translate", *flags))
+    assert_success(nmt("translate", *flags))
     alone = out.read_bytes()
     out.unlink()
     monkeypatch.setattr(translate, "world_size", lambda: 2)
@@ -151,7 +151,7 @@ def test_translate_interrupted_parts_are_reused(
     monkeypatch.setattr(translation_job.TranslationJob, "translate", real)
     (folder / "00000").write_bytes(b"kept\n")
     (folder / "00001").write_bytes(b"")
-    resumed = done(nmt("translate", *flags))
+    resumed = assert_success(nmt("translate", *flags))
     assert "continuing with the parts that are there" in resumed.err
     assert "covers only the parts that were translated now" in resumed.err
     assert "required phrases are in the translations (100.0%)" in resumed.err
@@ -165,7 +165,7 @@ def test_translate_interrupted_parts_are_reused(
     assert nmt("translate", *flags).code == 130
     monkeypatch.setattr(translation_job.TranslationJob, "translate", real)
     (folder / "00000").write_bytes(b"of other settings\n")
-    done(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
+    assert_success(nmt("translate", *flags, "--set", "decode.length_penalty=0.5"))
     assert b"other settings" not in out.read_bytes()
 
     folder.mkdir()

@@ -11,7 +11,7 @@ import pytest
 
 import nmt as api
 from nmt.errors import EXIT_USER_ERROR
-from tests.support.command_line import done, nmt, settings, translate_lines, write_lines
+from tests.support.command_line import assert_success, nmt, settings, translate_lines, write_lines
 from tests.support.tiny_runs import Digits
 
 
@@ -20,7 +20,9 @@ def text(lines: list[str]) -> str:
 
 
 def test_translate_blank_line_stays_blank(digits: Digits) -> None:
-    result = done(nmt("translate", "-m", digits.run, stdin=b"A dog runs.\n\nTwo men talk.\r\n"))
+    result = assert_success(
+        nmt("translate", "-m", digits.run, stdin=b"A dog runs.\n\nTwo men talk.\r\n")
+    )
     assert result.out.count("\n") == 3
     assert "\r" not in result.out
     first, second, third = result.lines
@@ -30,20 +32,20 @@ def test_translate_blank_line_stays_blank(digits: Digits) -> None:
 
 
 def test_translate_empty_input_gives_empty_output(digits: Digits) -> None:
-    assert done(nmt("translate", "-m", digits.run)).out == ""
+    assert assert_success(nmt("translate", "-m", digits.run)).out == ""
 
 
 def test_translate_last_line_without_end_is_translated(digits: Digits) -> None:
-    assert done(nmt("translate", "-m", digits.run, stdin=b"1 2 3\n4 5 6")).lines == [
+    assert assert_success(nmt("translate", "-m", digits.run, stdin=b"1 2 3\n4 5 6")).lines == [
         "3 2 1",
         "6 5 4",
     ]
 
 
 def test_translate_byte_order_mark_and_crlf_are_removed(digits: Digits) -> None:
-    assert done(nmt("translate", "-m", digits.run, stdin=b"\xef\xbb\xbf1 2 3\r\n")).lines == [
-        "3 2 1"
-    ]
+    assert assert_success(
+        nmt("translate", "-m", digits.run, stdin=b"\xef\xbb\xbf1 2 3\r\n")
+    ).lines == ["3 2 1"]
 
 
 def test_translate_thousand_lines_keeps_order(digits: Digits) -> None:
@@ -81,8 +83,8 @@ def test_translate_stdin_and_files_are_equal(digits: Digits, tmp_path: Path) -> 
     lines = digits.src[:20]
     source = write_lines(tmp_path / "in.txt", lines)
     target = tmp_path / "new" / "out.txt"
-    from_file = done(nmt("translate", "-m", digits.run, source))
-    to_file = done(nmt("translate", "-m", digits.run, source, "-o", target))
+    from_file = assert_success(nmt("translate", "-m", digits.run, source))
+    to_file = assert_success(nmt("translate", "-m", digits.run, source, "-o", target))
     assert from_file.lines == translate_lines(digits.run, lines) == digits.ref[:20]
     assert to_file.out == ""
     assert target.read_text() == from_file.out
@@ -92,7 +94,7 @@ def test_translate_stdin_and_files_are_equal(digits: Digits, tmp_path: Path) -> 
 def test_translate_gz_file_is_decompressed(digits: Digits, tmp_path: Path) -> None:
     source = tmp_path / "in.txt.gz"
     source.write_bytes(gzip.compress(text(digits.src[:3]).encode()))
-    assert done(nmt("translate", "-m", digits.run, source)).lines == digits.ref[:3]
+    assert assert_success(nmt("translate", "-m", digits.run, source)).lines == digits.ref[:3]
 
 
 def test_translate_error_leaves_no_output_file(digits: Digits, tmp_path: Path) -> None:
@@ -106,7 +108,9 @@ def test_translate_error_leaves_no_output_file(digits: Digits, tmp_path: Path) -
 
 
 def test_translate_nbest_writes_moses_format_best_first(digits: Digits) -> None:
-    result = done(nmt("translate", "-m", digits.run, "--nbest", 3, stdin=text(digits.src[:4])))
+    result = assert_success(
+        nmt("translate", "-m", digits.run, "--nbest", 3, stdin=text(digits.src[:4]))
+    )
     rows = [line.split(" ||| ") for line in result.lines]
     assert [row[0] for row in rows] == [str(i) for i in range(4) for _ in range(3)]
     for i in range(4):
@@ -131,13 +135,15 @@ def test_translate_nbest_above_beam_size_is_refused(digits: Digits) -> None:
 
 
 def test_translate_larger_beam_allows_more_hypotheses(digits: Digits) -> None:
-    result = done(nmt("translate", "-m", digits.run, "--beam", 6, "--nbest", 6, stdin=b"1 2 3\n"))
+    result = assert_success(
+        nmt("translate", "-m", digits.run, "--beam", 6, "--nbest", 6, stdin=b"1 2 3\n")
+    )
     assert len(result.lines) == 6
 
 
 def test_translate_invalid_utf8_is_replaced_and_counted(digits: Digits) -> None:
     stdin = b"1 2 3\n4 \xff 5\n\xc3\n6 7 8\n"
-    result = done(nmt("translate", "-m", digits.run, stdin=stdin))
+    result = assert_success(nmt("translate", "-m", digits.run, stdin=stdin))
     assert result.lines[0] == "3 2 1"
     assert result.lines[3] == "8 7 6"
     assert len(result.lines) == 4
@@ -173,7 +179,10 @@ def test_translate_copied_run_folder_works(digits: Digits, tmp_path: Path) -> No
     for name in ("valid", "metrics.jsonl", "train.log", "report.json"):
         path = copy / name
         shutil.rmtree(path) if path.is_dir() else path.unlink()
-    assert done(nmt("translate", "-m", copy, stdin=text(digits.src[:9]))).lines == digits.ref[:9]
+    assert (
+        assert_success(nmt("translate", "-m", copy, stdin=text(digits.src[:9]))).lines
+        == digits.ref[:9]
+    )
 
 
 def test_translate_without_model_uses_newest_finished_run(
@@ -183,7 +192,7 @@ def test_translate_without_model_uses_newest_finished_run(
     shutil.copytree(digits.run, "runs/finished", symlinks=True)
     shutil.copytree(digits.run, "runs/unfinished", symlinks=True)
     Path("runs/unfinished/finished.json").unlink()
-    result = done(nmt("translate", stdin=b"1 2 3\n"))
+    result = assert_success(nmt("translate", stdin=b"1 2 3\n"))
     assert result.lines == ["3 2 1"]
     assert result.err == "model: runs/finished (the newest finished run)\n"
 

@@ -15,10 +15,9 @@ from nmt.decoding import loading
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.errors import ConfigError, RunError
-from tests.support.command_line import done, nmt, translate_lines, write_lines
+from tests.support.command_line import assert_success, nmt, translate_lines, write_lines
+from tests.support.paths import FROZEN_V1
 from tests.support.tiny_runs import Digits
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_translate_prefix_file_is_forced(digits: Digits, tmp_path: Path) -> None:
@@ -50,7 +49,7 @@ def test_translate_contain_phrases_occur_and_are_counted(digits: Digits, tmp_pat
     lines = ["1 2 3", "4 5 6", "7 8"]
     phrases = write_lines(tmp_path / "phrases", ["9", "", "8 7\t0 0"])
     text = "".join(f"{line}\n" for line in lines)
-    result = done(nmt("translate", "-m", digits.run, "--contain", phrases, stdin=text))
+    result = assert_success(nmt("translate", "-m", digits.run, "--contain", phrases, stdin=text))
     assert "9" in result.lines[0].split()
     assert result.lines[1] == "6 5 4"
     assert "8 7" in result.lines[2]
@@ -61,7 +60,7 @@ def test_translate_contain_phrases_occur_and_are_counted(digits: Digits, tmp_pat
 def test_translate_impossible_phrase_is_reported(digits: Digits, tmp_path: Path) -> None:
     terms = write_lines(tmp_path / "terms.tsv", ["2\t9"])
     flags = ["-m", digits.run, "--terms", terms, "--set", 'decode.forbid=["9"]']
-    result = done(nmt("translate", *flags, stdin="1 3\n1 2 3\n"))
+    result = assert_success(nmt("translate", *flags, stdin="1 3\n1 2 3\n"))
     assert len(result.lines) == 2
     assert result.lines[0] == "3 1"
     assert result.lines[1]
@@ -71,7 +70,7 @@ def test_translate_impossible_phrase_is_reported(digits: Digits, tmp_path: Path)
 
 def test_translate_protect_copies_spans(digits: Digits) -> None:
     text = "1 2 joe@x.org 3\n4 {name} 5\n6 7\n"
-    result = done(nmt("translate", "-m", digits.run, "--protect", stdin=text))
+    result = assert_success(nmt("translate", "-m", digits.run, "--protect", stdin=text))
     assert "joe@x.org" in result.lines[0].split()
     assert "{name}" in result.lines[1].split()
     assert "protected spans are in the translations (100.0%)" in result.err
@@ -181,7 +180,7 @@ def test_translate_confidence_and_review_find_bad_line(digits: Digits) -> None:
     lines = [*digits.src[:20], "x y z q x y z q", *digits.src[20:40], ""]
     text = "".join(f"{line}\n" for line in lines)
     flags = ["-m", digits.run, "--confidence", "--review", 2]
-    result = done(nmt("translate", *flags, stdin=text))
+    result = assert_success(nmt("translate", *flags, stdin=text))
     rows = [line.split("\t") for line in result.lines]
     assert all(len(row) == 5 for row in rows)
     assert all(float(row[1]) <= float(row[0]) <= 0 for row in rows)
@@ -204,11 +203,11 @@ def test_translate_long_line_is_split_and_counted(digits: Digits) -> None:
     sentences = ["1 2 3.", "4 5 6!", "7 8?"]
     long = " ".join(sentences)
     flags = ["-m", digits.run, "--set", "decode.split_length=8"]
-    result = done(nmt("translate", *flags, stdin=f"9 8\n{long}\n"))
+    result = assert_success(nmt("translate", *flags, stdin=f"9 8\n{long}\n"))
     separate = translate_lines(digits.run, ["9 8", *sentences])
     assert result.lines == [separate[0], " ".join(separate[1:])]
     assert "1 long lines were translated in 3 segments" in result.err
-    unsplit = done(
+    unsplit = assert_success(
         nmt("translate", "-m", digits.run, "--set", "decode.split=length", stdin=f"{long}\n")
     )
     assert "segments" not in unsplit.err
@@ -217,7 +216,7 @@ def test_translate_long_line_is_split_and_counted(digits: Digits) -> None:
 def test_translate_several_sentences_are_split(digits: Digits) -> None:
     assert load_config(digits.run / "config.yaml").decode.split == "sentences"
     lines = ["1 2 3.  4 5 6!\t7 8?", "9 8", ""]
-    result = done(nmt("translate", "-m", digits.run, stdin="\n".join(lines) + "\n"))
+    result = assert_success(nmt("translate", "-m", digits.run, stdin="\n".join(lines) + "\n"))
     first, second, third, fourth = translate_lines(digits.run, ["1 2 3.", "4 5 6!", "7 8?", "9 8"])
     assert result.lines == [f"{first}  {second}\t{third}", fourth, ""]
     assert "sentence by sentence (decode.split): 1, with 3 sentences" in result.err
@@ -227,7 +226,9 @@ def test_translate_several_sentences_are_split(digits: Digits) -> None:
     assert json.loads(answer)["translation"] == result.lines[0]
     assert api.load(digits.run, device="cpu").translate(lines) == result.lines
     flags = ["--set", "decode.split=length"]
-    assert "sentence by sentence" not in done(nmt("translate", "-m", digits.run, *flags)).err
+    assert (
+        "sentence by sentence" not in assert_success(nmt("translate", "-m", digits.run, *flags)).err
+    )
 
 
 def test_translate_same_model_twice_equals_one_model(digits: Digits) -> None:
@@ -244,10 +245,10 @@ def test_translate_ensemble_vocabularies_must_be_equal(
         raise AssertionError("expected an error before weights are read")
 
     monkeypatch.setattr(loading._EnsembleMember, "load_model", fail)
-    result = nmt("translate", "-m", digits.run, "-m", FROZEN, stdin="1 2\n")
+    result = nmt("translate", "-m", digits.run, "-m", FROZEN_V1, stdin="1 2\n")
     assert result.code == 2
     assert "--model: expected models with one target tokenizer, got another in" in result.err
-    assert str(FROZEN) in result.err
+    assert str(FROZEN_V1) in result.err
 
 
 def test_ctranslate2_unsupported_features_are_refused() -> None:
@@ -274,7 +275,7 @@ def test_translate_ctranslate2_options_are_checked_first(digits: Digits) -> None
 
 def test_translate_phrases_of_a_blank_line_are_missing(digits: Digits) -> None:
     line = json.dumps({"src": " ", "contain": ["7"]})
-    result = done(nmt("translate", "-m", digits.run, "--json", stdin=f"{line}\n"))
+    result = assert_success(nmt("translate", "-m", digits.run, "--json", stdin=f"{line}\n"))
     assert json.loads(result.out)["translation"] == ""
     assert "0 of 1 required phrases are in" in result.err
     assert "line 1: '7' is missing" in result.err
@@ -304,6 +305,8 @@ def test_translate_mbr_selects_the_consensus(digits: Digits) -> None:
 
 def test_translate_protected_span_is_never_split(digits: Digits) -> None:
     link = "http://" + "x" * 300
-    result = done(nmt("translate", "-m", digits.run, "--protect", stdin=f"1 2. {link} 3\n"))
+    result = assert_success(
+        nmt("translate", "-m", digits.run, "--protect", stdin=f"1 2. {link} 3\n")
+    )
     assert link in result.lines[0]
     assert "were translated in" not in result.err

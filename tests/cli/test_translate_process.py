@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import NMT, environment, in_process_of_its_own, write_lines
+from tests.support.command_line import NMT, environment, run_new_process, write_lines
+from tests.support.paths import FROZEN_V1
 from tests.support.tiny_runs import Digits
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
@@ -111,13 +110,13 @@ def test_translate_full_disk_prints_one_line(digits: Digits) -> None:
 
 
 def test_python_m_nmt_runs_the_command(digits: Digits) -> None:
-    process = in_process_of_its_own("translate", "-m", digits.run, stdin=b"1 2 3\n")
+    process = run_new_process("translate", "-m", digits.run, stdin=b"1 2 3\n")
     assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")
 
 
 def test_translate_progress_is_shown_on_terminals_only(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "source", ["1 2 3"] * 100)
-    command = [*NMT, "translate", "-m", FROZEN, "--device", "cpu", source]
+    command = [*NMT, "translate", "-m", FROZEN_V1, "--device", "cpu", source]
     quiet = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
     verbose = subprocess.run(
         [*command, "--progress"], capture_output=True, text=True, env=environment(), check=True

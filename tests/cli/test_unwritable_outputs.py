@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nmt.core import files
-from tests.support.command_line import Result, done, nmt
+from tests.support.command_line import Result, assert_success, nmt
 from tests.support.disk_faults import disk_hook
 from tests.support.tiny_runs import Digits, Tiny
 
@@ -41,11 +41,11 @@ def evaluate(run: Path, *flags: object) -> Result:
 
 @pytest.mark.parametrize("code", [errno.EROFS, errno.EACCES, errno.ENOSPC])
 def test_evaluate_of_a_read_only_run_prints_its_table(run: Path, code: int) -> None:
-    expected = done(evaluate(run)).out
+    expected = assert_success(evaluate(run)).out
     report = run / "report.json"
     before = report.read_bytes()
     with failing_writes("report.json", code=code):
-        result = done(evaluate(run))
+        result = assert_success(evaluate(run))
     assert result.out == expected
     assert f"warning: {report} was not written: " in result.err
     assert report.read_bytes() == before
@@ -56,13 +56,13 @@ def test_evaluate_with_an_outward_report_link_keeps_its_target(run: Path, tmp_pa
     mine.write_text("keep me")
     (run / "report.json").unlink(missing_ok=True)
     (run / "report.json").symlink_to(mine)
-    result = done(evaluate(run))
+    result = assert_success(evaluate(run))
     assert "leads out of the run folder" in result.err
     assert mine.read_text() == "keep me"
 
 
 def test_evaluate_prints_before_an_output_fails(run: Path, tmp_path: Path) -> None:
-    expected = done(evaluate(run)).out
+    expected = assert_success(evaluate(run)).out
     page, markdown_page = tmp_path / "page.html", tmp_path / "page.md"
     with failing_writes("page.html"):
         result = evaluate(run, "--html", page, "--markdown", markdown_page)
@@ -75,9 +75,9 @@ def test_evaluate_prints_before_an_output_fails(run: Path, tmp_path: Path) -> No
 
 def test_train_with_unwritable_report_and_card_prints_scores(tiny: Tiny) -> None:
     tiny.replace("  valid: valid\n", "  valid: valid\n  test: [valid]\n")
-    expected = done(tiny.train()).out
+    expected = assert_success(tiny.train()).out
     with failing_writes("report.json", "README.md"):
-        result = done(tiny.train("--overwrite"))
+        result = assert_success(tiny.train("--overwrite"))
     assert result.out == expected
     for name in ("report.json", "README.md"):
         assert f"warning: {tiny.run / name} was not written: " in result.err

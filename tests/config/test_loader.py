@@ -24,8 +24,8 @@ from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import FilePair, TextSet, TrainSet
 from nmt.config.text_sets import text_set_languages, text_set_names
 from nmt.errors import ConfigError, did_you_mean
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
 """A complete config on one line. Text that a test appends begins on line 2."""

@@ -14,8 +14,8 @@ from nmt.config.renamed_keys import RENAMED_KEYS
 from nmt.config.schema import Config
 from nmt.core.run_dir import RunDir
 from nmt.errors import ConfigError
+from tests.support.paths import FROZEN_V1
 
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 DATA = "data: {src: de, tgt: en, train: [train], valid: valid}\n"
 OLD = """\
 model:
@@ -147,7 +147,7 @@ def test_misspelled_key_gets_new_name_as_suggestion(file: Path, text: str, sugge
 
 
 def test_frozen_run_loads_silently(tmp_path: Path, messages: list[str]) -> None:
-    run = shutil.copytree(FROZEN, tmp_path / "run", symlinks=True)
+    run = shutil.copytree(FROZEN_V1, tmp_path / "run", symlinks=True)
     model = load_config(run / "config.yaml").model
     assert model.arch == "rnn"
     assert model.attention == "bahdanau"

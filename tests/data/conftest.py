@@ -10,7 +10,7 @@ import pytest
 from nmt.data.datasets import download
 from tests.support.data.downloads import CONTENT
 from tests.support.data.stage_project import LINES, Project, make_line, write_lines
-from tests.support.web_server import Page, Site, serving
+from tests.support.web_server import Page, Site, run_server
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """Return a server; downloads retry without delay."""
     monkeypatch.setattr(download, "RETRY_DELAY", 0.0)
     monkeypatch.setenv("no_proxy", "*")
-    with serving({"/a.gz": Page(CONTENT)}) as site:
+    with run_server({"/a.gz": Page(CONTENT)}) as site:
         yield site
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from random import Random
 
 import numpy as np
@@ -29,8 +28,9 @@ from nmt.data.batching.buckets import (
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
+from tests.support.paths import CORPORA
 
-MULTI30K = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "multi30k"
+MULTI30K = CORPORA / "multi30k"
 
 PLANS = settings(max_examples=60, derandomize=True, deadline=None)
 LENGTHS = st.lists(st.tuples(st.integers(1, 90), st.integers(1, 90)), min_size=1, max_size=120)

@@ -12,8 +12,8 @@ import pytest
 
 from nmt.data.datasets.catalogue import CATALOGUE, find_dataset, read_catalogue
 from nmt.errors import DataError
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 OFFICIAL = ROOT / ".." / "shared" / "corpora" / "multi30k" / "official"
 DATASETS = read_catalogue()
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from sacrebleu.metrics import BLEU
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.paths import ROOT
+
 DATA = ROOT / "data" / "demo"
 SIZES = {"train": 12_000, "valid": 500, "test": 500, "long": 300}
 ALIGNED = ("valid", "test", "long")

@@ -12,13 +12,13 @@ from nmt.core import files
 from nmt.data.datasets import download
 from nmt.data.datasets.download import delete_part, download_file
 from nmt.errors import DataError
-from tests.support.data.downloads import CHANGED_CONTENT, CONTENT, get, interrupt
+from tests.support.data.downloads import CHANGED_CONTENT, CONTENT, download_page, interrupt_download
 from tests.support.web_server import Page, Site
 
 
 def test_download_complete_file_is_not_requested_again(site: Site, part: Path) -> None:
-    assert get(site, part, len(CONTENT)) == CONTENT
-    assert get(site, part, len(CONTENT)) == CONTENT
+    assert download_page(site, part, len(CONTENT)) == CONTENT
+    assert download_page(site, part, len(CONTENT)) == CONTENT
     assert len(site.requests) == 1
     delete_part(part)
     assert list(part.parent.iterdir()) == []
@@ -26,7 +26,7 @@ def test_download_complete_file_is_not_requested_again(site: Site, part: Path) -
 
 def test_download_interrupted_continues_at_once(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [5_000, 512, 9_000]
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert [request.range for request in site.requests] == [
         None,
         "bytes=5000-",
@@ -39,8 +39,8 @@ def test_download_interrupted_continues_at_once(site: Site, part: Path) -> None:
 def test_download_next_process_continues(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
-    assert get(site, part) == CONTENT
+    interrupt_download(site, part, monkeypatch)
+    assert download_page(site, part) == CONTENT
     assert [(request.range, request.sent) for request in site.requests] == [("bytes=7000-", 13_000)]
 
 
@@ -48,8 +48,8 @@ def test_download_server_without_ranges_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.gz"].ranges = False
-    interrupt(site, part, monkeypatch)
-    assert get(site, part) == CONTENT
+    interrupt_download(site, part, monkeypatch)
+    assert download_page(site, part) == CONTENT
     assert [request.sent for request in site.requests] == [len(CONTENT)]
 
 
@@ -78,9 +78,9 @@ def test_download_changed_file_is_never_spliced(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     site.pages["/a.gz"] = Page(CONTENT, **before)  # type: ignore[arg-type]
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"] = Page(CHANGED_CONTENT, if_range=if_range, **after)  # type: ignore[arg-type]
-    assert get(site, part) == CHANGED_CONTENT
+    assert download_page(site, part) == CHANGED_CONTENT
     assert site.requests[0].range == "bytes=7000-"
 
 
@@ -89,25 +89,25 @@ def test_download_without_strong_etag_starts_again(
     etag: str | None, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site.pages["/a.gz"].etag = etag
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"].content = CHANGED_CONTENT
-    assert get(site, part) == CHANGED_CONTENT
+    assert download_page(site, part) == CHANGED_CONTENT
     assert [request.range for request in site.requests] == [None]
 
 
 def test_download_damaged_version_file_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     part.with_name("a.gz.part.json").write_text("{")
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert [request.range for request in site.requests] == [None]
 
 
 def test_download_part_of_another_url_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/b.gz"] = Page(CHANGED_CONTENT)
     download_file(f"{site.url}/b.gz", part)
     assert part.read_bytes() == CHANGED_CONTENT
@@ -116,9 +116,9 @@ def test_download_part_of_another_url_starts_again(
 def test_download_shrunk_file_starts_again(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"].content = CHANGED_CONTENT[:3_000]
-    assert get(site, part) == CHANGED_CONTENT[:3_000]
+    assert download_page(site, part) == CHANGED_CONTENT[:3_000]
     assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
@@ -126,19 +126,19 @@ def test_download_shrunk_file_starts_again(
 def test_download_wrong_range_start_starts_again(
     shift: int, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"].shift = shift
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert [request.range for request in site.requests] == ["bytes=7000-", None]
 
 
 def test_download_partial_response_may_omit_version(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"].validators_in_parts = False
     site.pages["/a.gz"].cuts = [1_000]
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert [request.range for request in site.requests] == ["bytes=7000-", "bytes=8000-"]
 
 
@@ -157,7 +157,7 @@ def test_download_random_servers_give_one_version(seed: int, site: Site, part: P
             cuts=[rng.randrange(5_000) for _ in range(rng.randrange(7))],
         )
         try:
-            if get(site, part) == content:
+            if download_page(site, part) == content:
                 break
         except DataError:
             continue
@@ -166,15 +166,15 @@ def test_download_random_servers_give_one_version(seed: int, site: Site, part: P
 
 def test_download_unknown_length_is_requested_once(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
-    assert get(site, part) == CONTENT
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert len(site.requests) == 1
 
 
 def test_download_expected_size_reveals_interruption(site: Site, part: Path) -> None:
     site.pages["/a.gz"].length = False
     site.pages["/a.gz"].cuts = [7_000]
-    assert get(site, part, len(CONTENT)) == CONTENT
+    assert download_page(site, part, len(CONTENT)) == CONTENT
     assert [request.range for request in site.requests] == [None, "bytes=7000-"]
 
 
@@ -183,12 +183,12 @@ def test_download_locked_part_is_an_error(
     offset: int, site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if offset:
-        interrupt(site, part, monkeypatch)
+        interrupt_download(site, part, monkeypatch)
     with files.open_resumable(part, keep_bytes=offset) as stream:
         with pytest.raises(
             DataError, match="part: expected a file that no other process is fetching"
         ):
-            get(site, part)
+            download_page(site, part)
         stream.write(CONTENT[offset:])
     assert part.read_bytes() == CONTENT
 
@@ -198,7 +198,7 @@ def test_download_without_terminal_logs_lines(
 ) -> None:
     monkeypatch.setattr(download, "SECONDS_BETWEEN_LOG_LINES", 0.0)
     site.pages["/a.gz"].cuts = [7_000]
-    get(site, part)
+    download_page(site, part)
     lines = capsys.readouterr().err.split("\n")
     assert lines[0] == "fetching a.gz (20 kB)"
     assert "  a.gz: the connection was cut; continuing" in lines
@@ -211,5 +211,5 @@ def test_download_on_terminal_shows_bar(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    get(site, part)
+    download_page(site, part)
     assert "\r" in capsys.readouterr().err

@@ -11,7 +11,7 @@ import pytest
 from nmt.data.datasets import download
 from nmt.data.datasets.download import download_file
 from nmt.errors import DataError
-from tests.support.data.downloads import CONTENT, get, interrupt
+from tests.support.data.downloads import CONTENT, download_page, interrupt_download
 from tests.support.web_server import Page, Site
 
 
@@ -19,7 +19,7 @@ def test_download_wrong_size_is_refused_before_writing(site: Site, part: Path) -
     with pytest.raises(
         DataError, match=r"a\.gz: expected 19,999 bytes, got 20,000: another version"
     ):
-        get(site, part, 19_999)
+        download_page(site, part, 19_999)
     assert not part.parent.exists()
 
 
@@ -29,7 +29,7 @@ def test_download_endless_file_is_refused(
     monkeypatch.setattr(download, "MAX_FILE_BYTES", 10_000)
     site.pages["/a.gz"].length = False
     with pytest.raises(DataError, match="expected at most 10,000 bytes, got more"):
-        get(site, part)
+        download_page(site, part)
     assert list(part.parent.iterdir()) == []
 
 
@@ -38,7 +38,7 @@ def test_download_http_error_is_reported(status: int, site: Site, part: Path) ->
     site.pages["/a.gz"].status = status
     match = rf"{site.url}/a\.gz: expected an answer, got: the server answers {status} .*; try again"
     with pytest.raises(DataError, match=match + r", or name a folder that holds a\.gz with --from"):
-        get(site, part)
+        download_page(site, part)
     assert not part.parent.exists()
     assert len(site.requests) == 1
 
@@ -46,19 +46,19 @@ def test_download_http_error_is_reported(status: int, site: Site, part: Path) ->
 def test_download_unavailable_server_keeps_the_part(
     site: Site, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    interrupt(site, part, monkeypatch)
+    interrupt_download(site, part, monkeypatch)
     site.pages["/a.gz"].status = 503
     with pytest.raises(
         DataError, match=r"503.*; 7 kB are kept, repeat the command to continue, or"
     ):
-        get(site, part)
+        download_page(site, part)
     assert part.read_bytes() == CONTENT[:7_000]
 
 
 def test_download_repeated_interruptions_give_up(site: Site, part: Path) -> None:
     site.pages["/a.gz"].cuts = [100] * 100
     with pytest.raises(DataError, match=r"cut; 500 B are kept, repeat the command to continue"):
-        get(site, part)
+        download_page(site, part)
     assert len(site.requests) == download.MAX_CONNECTIONS
 
 
@@ -98,7 +98,7 @@ def test_download_stalled_server_is_retried(
             pass
 
     site.pages["/a.gz"] = Slow(CONTENT)
-    assert get(site, part) == CONTENT
+    assert download_page(site, part) == CONTENT
     assert [request.range for request in site.requests] == [None, "bytes=3000-"]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
@@ -16,8 +15,8 @@ from nmt.data.text.language_id import (
     list_language_codes,
     to_identifier_code,
 )
+from tests.support.paths import CORPORA
 
-CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 ENGLISH = "The dog runs over a green field."
 GERMAN = "Der Hund läuft über eine grüne Wiese."
 FRENCH = "Le chien court dans un champ tout vert."

@@ -18,8 +18,8 @@ from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
+from tests.support.paths import DEMO
 
-DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 AUGMENT = AugmentConfig(upper=0.1, title=0.1, typos=0.2, noise=0.1, punctuation=0.1)
 TAGS = [(4,), (), (6, 5)]
 """Tags of each text set."""

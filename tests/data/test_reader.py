@@ -23,8 +23,8 @@ from nmt.data.text.reader import (
     split_into_byte_ranges,
 )
 from nmt.errors import DataError
+from tests.support.paths import CORPORA
 
-CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".gz": gzip.compress,
     ".xz": lzma.compress,

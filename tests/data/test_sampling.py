@@ -9,7 +9,6 @@ from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
 from itertools import pairwise
 from multiprocessing import get_context
-from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -21,8 +20,8 @@ from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.data.text.reader import read_lines
 from nmt.data.tokenizer.tokenizer import Tokenizer
 from nmt.data.tokenizer.training import train_tokenizer
+from tests.support.paths import DEMO
 
-DEMO = Path(__file__).resolve().parents[2] / "data" / "demo"
 DRAWS = 20_000
 Kind = Literal["unigram", "bpe"]
 KINDS: tuple[Kind, ...] = ("unigram", "bpe")

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.data.text.sentence_splitter import find_sentence_ends
-
-CORPORA = Path(__file__).parents[2].parent / "shared" / "corpora"
+from tests.support.paths import CORPORA
 
 
 def sentences(line: str, language: str) -> list[str]:

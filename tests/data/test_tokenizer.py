@@ -19,8 +19,7 @@ from nmt.data.tokenizer.storage import load_tokenizers, read_tokenizer_meta, sav
 from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
-
-CORPORA = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora"
+from tests.support.paths import CORPORA
 
 Type = Literal["unigram", "bpe", "char", "word"]
 TYPES: tuple[Type, ...] = ("unigram", "bpe", "char", "word")

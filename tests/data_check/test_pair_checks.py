@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 import pytest
 
 from nmt.data_check.pair_checks import check_line, check_pair, excerpt, is_tokenized
-
-CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
+from tests.support.paths import CORPORA
 
 
 @pytest.mark.parametrize(

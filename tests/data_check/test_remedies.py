@@ -16,8 +16,9 @@ from nmt.data_check.findings import Finding
 from nmt.data_check.kinds import KINDS
 from tests.support.data.difficult_text import demo_lines
 from tests.support.data.scans import scan_lines
+from tests.support.paths import ROOT
 
-DOCS = Path(__file__).resolve().parents[2] / "docs" / "check.md"
+DOCS = ROOT / "docs" / "check.md"
 ENGLISH = "The old man sits on a bench in the park and reads the newspaper."
 FRENCH = "Le vieil homme est assis sur un banc du parc et lit le journal."
 GERMAN = "Der alte Mann sitzt im Park auf einer Bank und liest die Zeitung."

@@ -19,7 +19,7 @@ from nmt.data_check.report import (
     render_text,
 )
 from nmt.data_check.scan import ScanReport
-from tests.support.data.difficult_text import Nasty
+from tests.support.data.difficult_text import FaultyText
 
 
 @pytest.mark.parametrize(
@@ -36,9 +36,9 @@ def test_format_line_ranges_joins_consecutive_lines(lines: list[int], expected: 
     assert format_line_ranges(lines, 2) == expected
 
 
-def test_render_text_lists_every_planted_kind(nasty: Nasty, report: ScanReport) -> None:
+def test_render_text_lists_every_planted_kind(faulty_text: FaultyText, report: ScanReport) -> None:
     lines = render_text(report).split("\n")
-    for kind, _ in nasty.planted:
+    for kind, _ in faulty_text.faults:
         [index] = [
             i for i, line in enumerate(lines) if f"  {kind}:" in line or f"  {kind}," in line
         ]
@@ -55,10 +55,10 @@ def test_render_text_and_html_contain_each_remedy(report: ScanReport) -> None:
         assert fix in html
 
 
-def test_render_json_contains_all_lines(nasty: Nasty, report: ScanReport) -> None:
+def test_render_json_contains_all_lines(faulty_text: FaultyText, report: ScanReport) -> None:
     [text_set] = json.loads(render_json([report]))["sets"]
     lines = {(f["kind"], f["side"]): f["lines"] for f in text_set["findings"]}
-    assert lines["shifted", "pair"] == nasty.planted["shifted", "pair"]
+    assert lines["shifted", "pair"] == faulty_text.faults["shifted", "pair"]
 
 
 def test_draw_histogram_counts_every_value_once() -> None:

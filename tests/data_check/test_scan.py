@@ -13,21 +13,22 @@ from nmt.data_check import scan as scan_module
 from nmt.data_check.chunk_scan import index_held_out_set
 from nmt.data_check.scan import ScanReport
 from nmt.errors import DataError
-from tests.support.data.difficult_text import CLEAN_LINES, Nasty, demo_lines
+from tests.support.data.difficult_text import CLEAN_LINES, FaultyText, demo_lines
 from tests.support.data.scans import scan, scan_lines, write_lines
+from tests.support.paths import CORPORA
 
-CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 
-
-def test_scan_planted_faults_are_found_on_their_lines(nasty: Nasty, report: ScanReport) -> None:
+def test_scan_planted_faults_are_found_on_their_lines(
+    faulty_text: FaultyText, report: ScanReport
+) -> None:
     findings = {(finding.kind, finding.side): finding.lines for finding in report.findings}
-    for key, lines in nasty.planted.items():
+    for key, lines in faulty_text.faults.items():
         assert findings.get(key) == lines, key
 
 
-def test_scan_clean_lines_have_no_errors(nasty: Nasty, report: ScanReport) -> None:
+def test_scan_clean_lines_have_no_errors(faulty_text: FaultyText, report: ScanReport) -> None:
     errors = {(f.kind, f.side) for f in report.findings if f.severity == "error"}
-    assert errors <= set(nasty.planted)
+    assert errors <= set(faulty_text.faults)
 
 
 def test_scan_counts_lines_at_line_feeds_only(report: ScanReport) -> None:
@@ -36,12 +37,12 @@ def test_scan_counts_lines_at_line_feeds_only(report: ScanReport) -> None:
 
 
 def test_scan_small_chunks_in_two_processes_is_equal(
-    nasty: Nasty, report: ScanReport, monkeypatch: pytest.MonkeyPatch
+    faulty_text: FaultyText, report: ScanReport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan_module, "MIN_PAIRS_FOR_PROCESSES", 1)
     monkeypatch.setattr(scan_module, "CHUNK_PAIRS", 701)
-    held_out = index_held_out_set("test", nasty.test)
-    parallel = scan(nasty.train, held_out_sets=[held_out], cores=2)
+    held_out = index_held_out_set("test", faulty_text.test)
+    parallel = scan(faulty_text.train, held_out_sets=[held_out], cores=2)
     assert parallel.to_dict() == report.to_dict()
 
 
@@ -147,12 +148,12 @@ def test_scan_planted_languages_in_real_text_are_found(tmp_path: Path) -> None:
     }
     rng = random.Random(5)
     src, tgt = sides["en"], list(sides["de"])
-    planted = set(rng.sample(range(len(tgt)), 200))
-    for i in planted:
+    faults = set(rng.sample(range(len(tgt)), 200))
+    for i in faults:
         tgt[i] = rng.choice(sides[rng.choice(["en", "fr", "cs"])])
     report = scan_lines(tmp_path, src, tgt, ("en", "de"))
     reported = {line - 1 for f in report.findings.of_kind("language") for line in f.lines}
-    precision = len(reported & planted) / len(reported)
-    recall = len(reported & planted) / len(planted)
+    precision = len(reported & faults) / len(reported)
+    recall = len(reported & faults) / len(faults)
     assert precision >= 0.95
     assert recall >= 0.90

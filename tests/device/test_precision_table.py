@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "precision_table.py"
+from tests.support.paths import ROOT
+
+SCRIPT = ROOT / "benchmarks" / "precision_table.py"
 
 
 @pytest.fixture(scope="module")

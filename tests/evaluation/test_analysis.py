@@ -25,14 +25,14 @@ from nmt.evaluation.report import (
 )
 from nmt.evaluation.reports.tables import all_warnings, full_text, report_markdown, summary_text
 from nmt.evaluation.statistics import TestSet
-from tests.support.evaluation.system_outputs import random_lines, score, with_faults
+from tests.support.evaluation.system_outputs import random_lines, replace_words, score
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).parents[2]
 LINES = 120
 REFERENCE = random_lines(LINES, seed=1)
 SOURCE = [f"{'ein' if i % 2 else 'Wo'} {line[::-1]}" for i, line in enumerate(REFERENCE)]
 SOURCE = [f"{n} {line}" for n, line in enumerate(SOURCE, 100)]
-FAIR = [f"{n} {line}" for n, line in enumerate(with_faults(REFERENCE, 0.1, seed=2), 100)]
+FAIR = [f"{n} {line}" for n, line in enumerate(replace_words(REFERENCE, 0.1, seed=2), 100)]
 REFERENCE = [f"{n} {line}" for n, line in enumerate(REFERENCE, 100)]
 
 
@@ -130,7 +130,7 @@ def test_analysis_scores_of_groups_equal_sacrebleu(faulty_systems: Analysis) -> 
 
 
 def test_analysis_comparison_states_difference_and_p_value() -> None:
-    worse = with_faults(FAIR, 0.3, seed=9)
+    worse = replace_words(FAIR, 0.3, seed=9)
     similar = ["dog" + worse[0], *worse[1:]]
     analysis = analyse({"A": worse, "B": FAIR, "C": worse, "D": similar})
     comparisons = {(c.system, c.metric): c for c in analysis.report.comparisons}
@@ -209,7 +209,7 @@ def test_report_tables_accept_any_system_name() -> None:
 
 
 def test_analysis_uses_all_references() -> None:
-    second = with_faults(REFERENCE, 0.2, seed=4)
+    second = replace_words(REFERENCE, 0.2, seed=4)
     analysis = analyse({"s": FAIR}, [REFERENCE, second])
     assert analysis.report.references == 2
     assert analysis.report.systems["s"].scores == score(FAIR, [REFERENCE, second], "en")

@@ -13,9 +13,10 @@ import pytest
 
 from nmt.evaluation import metrics
 from nmt.evaluation.metrics import bleu_tokenizer, corpus_bleu
-from tests.support.evaluation.system_outputs import sacrebleu_command, score, with_faults
+from tests.support.evaluation.system_outputs import replace_words, sacrebleu_command, score
+from tests.support.paths import CORPORA
 
-PUBLISHED = Path(__file__).resolve().parents[2] / ".." / "shared" / "corpora" / "metric-check"
+PUBLISHED = CORPORA / "metric-check"
 
 REFERENCES = ["The cat sat on a mat.", "It is 5 o'clock, isn't it?", "", "Blue boats sail by."]
 SECOND_REFERENCES = [
@@ -56,7 +57,7 @@ NEWSTEST = PUBLISHED.with_name("newstest-ende")
 def test_scores_newstest_references_equal_sacrebleu(tmp_path: Path) -> None:
     names = ("test_2021.de", "test_2021.refC.de")
     references = [(NEWSTEST / name).read_text("utf-8").split("\n")[:150] for name in names]
-    systems = [with_faults(references[0], 0.2, seed=1), with_faults(references[1], 0.2, seed=2)]
+    systems = [replace_words(references[0], 0.2, seed=1), replace_words(references[1], 0.2, seed=2)]
     for hypotheses in systems:
         output = sacrebleu_command(tmp_path, [hypotheses], references, "-w", "9", "-f", "json")
         result = score(hypotheses, references, "de")

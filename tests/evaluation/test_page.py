@@ -12,9 +12,9 @@ import pytest
 
 from nmt.evaluation.reports import page as page_module
 from tests.support.evaluation.evaluation_pages import (
+    HOSTILE_HYPOTHESIS,
+    HOSTILE_LINE,
     LINES,
-    NASTY,
-    ODD,
     AttendingSystem,
     analyse,
     make_page,
@@ -50,8 +50,10 @@ def test_page_text_cannot_close_the_script() -> None:
     )
     assert text.count("</script") == ends
     assert "<!--" not in text
-    [example] = [e for e in page_data(text)["sets"]["news"]["examples"] if e["line"] == ODD]
-    assert example["hypotheses"] == {"<script>": NASTY}
+    [example] = [
+        e for e in page_data(text)["sets"]["news"]["examples"] if e["line"] == HOSTILE_LINE
+    ]
+    assert example["hypotheses"] == {"<script>": HOSTILE_HYPOTHESIS}
 
 
 def test_page_content_requires_no_network() -> None:

@@ -11,13 +11,19 @@ import pytest
 
 from nmt.core.run_dir import RunDir
 from nmt.evaluation.systems import RunSystem
-from tests.support.browser import choose, depth, find, needs_browser, started
+from tests.support.browser import (
+    background_opacity,
+    find,
+    needs_browser,
+    open_browser,
+    select_option,
+)
 from tests.support.evaluation.evaluation_pages import (
-    EMPTY,
+    EMPTY_LINE,
+    HOSTILE_HYPOTHESIS,
+    HOSTILE_LINE,
     LINES,
-    LOST,
-    NASTY,
-    ODD,
+    LOST_NUMBER_LINE,
     AttendingSystem,
     analyse,
     make_page,
@@ -33,7 +39,7 @@ ENTER = "\ue007"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with started(tmp_path_factory.mktemp("profile")) as driver:
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
 
@@ -135,21 +141,21 @@ def test_browser_check_button_shows_its_lines(page: Any) -> None:
     assert line_numbers(page) == []
     [empty_button] = [b for b in find(page, "#kinds button") if b.text == "empty"]
     empty_button.send_keys(ENTER)
-    assert line_numbers(page) == [EMPTY]
+    assert line_numbers(page) == [EMPTY_LINE]
     assert empty_button.get_attribute("aria-pressed") == "true"
-    choose(page, "kind", "lost number")
+    select_option(page, "kind", "lost number")
     systems = analyse(news_set, NAMES).report.systems.values()
     lost_lines = {line for system in systems for line in system.suspicions["lost number"].lines}
-    assert LOST in lost_lines
+    assert LOST_NUMBER_LINE in lost_lines
     assert set(line_numbers(page)) == lost_lines
     assert empty_button.get_attribute("aria-pressed") == "false"
-    choose(page, "kind", "")
+    select_option(page, "kind", "")
     assert len(line_numbers(page)) == 50
 
 
 def test_browser_search_finds_examples(page: Any) -> None:
     find(page, "#search")[0].send_keys("<SCRIPT>")
-    assert line_numbers(page) == [ODD]
+    assert line_numbers(page) == [HOSTILE_LINE]
     find(page, "#search")[0].clear()
     find(page, "#search")[0].send_keys("sees 131 old")
     assert line_numbers(page) == [31]
@@ -158,7 +164,7 @@ def test_browser_search_finds_examples(page: Any) -> None:
 
 def test_browser_selects_example_lists(page: Any) -> None:
     for i, example_list in enumerate(analyse(news_set, NAMES).report.examples):
-        choose(page, "list", i)
+        select_option(page, "list", i)
         assert sorted(line_numbers(page)) == sorted(
             example.line for example in example_list.examples
         )
@@ -166,8 +172,8 @@ def test_browser_selects_example_lists(page: Any) -> None:
 
 def test_browser_unfolded_line_shows_exact_texts(page: Any) -> None:
     find(page, "#search")[0].send_keys("105")
-    detail = unfold(page, ODD)
-    [example] = [analyse(news_set, NAMES).example(ODD - 1)]
+    detail = unfold(page, HOSTILE_LINE)
+    [example] = [analyse(news_set, NAMES).example(HOSTILE_LINE - 1)]
     displayed = [
         e.get_attribute("textContent") for e in detail.find_elements("css selector", ".said")
     ]
@@ -178,7 +184,7 @@ def test_browser_unfolded_line_shows_exact_texts(page: Any) -> None:
         "copy.querySelectorAll('del').forEach(node => node.remove()); return copy.textContent",
         text_element,
     )
-    assert hypothesis.split() == NASTY.split()
+    assert hypothesis.split() == HOSTILE_HYPOTHESIS.split()
     tags = [tag.text for tag in detail.find_elements("css selector", ".tag")]
     assert tags == [kind for name in NAMES for kind in example.suspicions[name]]
     find(page, "#examples tr.row button")[0].click()
@@ -187,7 +193,7 @@ def test_browser_unfolded_line_shows_exact_texts(page: Any) -> None:
 
 def test_browser_marks_differences_from_reference(page: Any) -> None:
     find(page, "#search")[0].send_keys("112")
-    detail = unfold(page, LOST)
+    detail = unfold(page, LOST_NUMBER_LINE)
     text_element = detail.find_elements("css selector", ".said")[2]
     assert [e.text for e in text_element.find_elements("css selector", "del")] == ["112"]
     assert [e.text for e in text_element.find_elements("css selector", "ins")] == ["les"]
@@ -207,34 +213,37 @@ def test_browser_heat_map_shows_attention(page: Any) -> None:
     assert targets == attention.target_words
     sources = [th.text for th in table.find_elements("css selector", ":scope > thead th")]
     assert sources == attention.source_words
-    depths = [depth(cell) for cell in table.find_elements("css selector", ":scope > tbody td")]
+    depths = [
+        background_opacity(cell)
+        for cell in table.find_elements("css selector", ":scope > tbody td")
+    ]
     assert depths == pytest.approx(attention.weights.flatten().tolist(), abs=0.008)
 
 
 def test_browser_switches_test_set_and_metric(page: Any) -> None:
     assert find(page, "#about")[0].text == "60 lines, en → fr, 1 reference"
     assert any(text.startswith("BLEU by source length") for text in texts(page, "figcaption"))
-    choose(page, "metric", "chrf")
+    select_option(page, "metric", "chrf")
     assert any(text.startswith("chrF by source length") for text in texts(page, "figcaption"))
     assert not any(text.startswith("BLEU by") for text in texts(page, "figcaption"))
-    choose(page, "set", "talks")
+    select_option(page, "set", "talks")
     assert find(page, "#about")[0].text == "3 lines, en → he, 2 references"
     assert sorted(line_numbers(page)) == [1, 2, 3]
     assert find(page, "#metric")[0].get_attribute("value") == "chrf"
 
 
 def test_browser_switches_learning_curves(page: Any) -> None:
-    choose(page, "curve", "loss")
+    select_option(page, "curve", "loss")
     titles = "#charts figure:last-child title"
     displayed = [e.get_attribute("textContent") for e in find(page, titles)]
     assert displayed == ["first: 2.500 after 20 updates", "first: 2.000 after 40 updates"]
-    choose(page, "curve", "bleu")
+    select_option(page, "curve", "bleu")
     displayed = [e.get_attribute("textContent") for e in find(page, titles)]
     assert displayed == ["first: 11.000 after 20 updates", "first: 23.000 after 40 updates"]
 
 
 def test_browser_respects_direction_and_script(page: Any) -> None:
-    choose(page, "set", "talks")
+    select_option(page, "set", "talks")
     text_elements = unfold(page, 1).find_elements("css selector", ".said")
     directions = [text.value_of_css_property("direction") for text in text_elements]
     assert directions == ["ltr", "rtl", "rtl", "rtl", "rtl"]

@@ -17,13 +17,17 @@ from nmt.evaluation.significance import (
     confidence_intervals,
     swapped_sums,
 )
-from tests.support.evaluation.system_outputs import random_lines, sacrebleu_paired_test, with_faults
+from tests.support.evaluation.system_outputs import (
+    random_lines,
+    replace_words,
+    sacrebleu_paired_test,
+)
 
 REFERENCES = [random_lines(70, seed=1), random_lines(70, seed=2)]
 SYSTEMS = [
-    with_faults(REFERENCES[0], 0.3, seed=3),
-    with_faults(REFERENCES[0], 0.25, seed=4),
-    with_faults(REFERENCES[0], 0.4, seed=5),
+    replace_words(REFERENCES[0], 0.3, seed=3),
+    replace_words(REFERENCES[0], 0.25, seed=4),
+    replace_words(REFERENCES[0], 0.4, seed=5),
 ]
 NAMES = ("bleu", "chrf", "ter")
 

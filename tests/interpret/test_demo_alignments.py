@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from nmt.cli.app import app
@@ -13,8 +11,8 @@ from nmt.data.text.reader import read_lines, read_pairs
 from nmt.interpret.alignment import hard_alignment, score_alignments
 from nmt.interpret.explainer import Explainer, load_explainer
 from tests.support.evaluation import ibm1
+from tests.support.paths import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "data" / "demo"
 
 

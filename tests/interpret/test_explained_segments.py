@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,15 +12,15 @@ from nmt.core.run_dir import RunDir
 from nmt.decoding.lines import pair_splitting
 from nmt.decoding.lines.splitting import LineSplitter
 from nmt.interpret.explainer import Explainer, load_explainer
+from tests.support.paths import FROZEN_V1
 
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 Build = Callable[[bool], Explainer]
 
 
 @pytest.fixture(scope="module")
 def build(tmp_path_factory: pytest.TempPathFactory) -> Build:
     """Return a function that builds an explainer of a model that reverses digits."""
-    run = shutil.copytree(FROZEN, tmp_path_factory.mktemp("explain") / "run", symlinks=True)
+    run = shutil.copytree(FROZEN_V1, tmp_path_factory.mktemp("explain") / "run", symlinks=True)
     base_explainer = load_explainer(RunDir(run), [], "cpu", top=2)
 
     def make_explainer(by_sentence: bool) -> Explainer:

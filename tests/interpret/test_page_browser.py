@@ -9,7 +9,13 @@ from typing import Any
 import pytest
 
 from nmt.interpret.page import explanation_page
-from tests.support.browser import choose, depth, find, needs_browser, started
+from tests.support.browser import (
+    background_opacity,
+    find,
+    needs_browser,
+    open_browser,
+    select_option,
+)
 from tests.support.evaluation.explanations import make_explanation
 
 pytestmark = needs_browser
@@ -17,7 +23,7 @@ pytestmark = needs_browser
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    with started(tmp_path_factory.mktemp("profile")) as driver:
+    with open_browser(tmp_path_factory.mktemp("profile")) as driver:
         yield driver
 
 
@@ -38,7 +44,7 @@ def page(browser: Any, tmp_path: Path) -> Any:
 
 
 def depths(browser: Any, selector: str) -> list[float]:
-    return [depth(element) for element in find(browser, selector)]
+    return [background_opacity(element) for element in find(browser, selector)]
 
 
 def expected_depths(weights: Any) -> list[float]:
@@ -71,7 +77,7 @@ def test_browser_highlights_attention_of_a_word(page: Any) -> None:
 
 
 def test_browser_steps_forward_and_back(page: Any) -> None:
-    choose(page, "view", "steps")
+    select_option(page, "view", "steps")
     assert not find(page, "#gridview")[0].is_displayed()
     back, forward = find(page, "#back")[0], find(page, "#forward")[0]
     assert not back.is_enabled()
@@ -94,17 +100,17 @@ def test_browser_steps_forward_and_back(page: Any) -> None:
 
 def test_browser_selects_sentence_layer_and_head(page: Any) -> None:
     assert not find(page, "#layer")[0].is_displayed()
-    choose(page, "sentence", 1)
+    select_option(page, "sentence", 1)
     weights = SENTENCES[1].trace.weights
     assert find(page, "#layer")[0].is_displayed()
     assert depths(page, "#grid td") == expected_depths(weights[1].mean(0).flatten())
-    choose(page, "layer", 0)
-    choose(page, "head", 2)
+    select_option(page, "layer", 0)
+    select_option(page, "head", 2)
     assert depths(page, "#grid td") == expected_depths(weights[0, 2].flatten())
 
 
 def test_browser_explanation_respects_text_direction(page: Any) -> None:
-    choose(page, "sentence", 1)
+    select_option(page, "sentence", 1)
     first, second = find(page, "#target .token")[:2]
     assert first.location["x"] > second.location["x"]
     first, second = find(page, "#source .token")[:2]

@@ -19,7 +19,7 @@ from nmt.models.transformer import TransformerMemory
 from tests.support.models.tiny_models import (
     VOCAB,
     WINDOW_WIDTH,
-    make_any,
+    make_arch_model,
     make_model,
     make_source,
     make_target,
@@ -142,7 +142,7 @@ def has_trace(settings: Settings, trace: Trace | None) -> bool:
 
 
 def steps_match_teacher_forcing(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
     memory = model.encode(src, src_len)
@@ -159,7 +159,7 @@ def steps_match_teacher_forcing(settings: Settings) -> None:
 
 def several_rows_per_sentence_match_teacher_forcing(settings: Settings) -> None:
     """Row n of a state belongs to sentence n // rows."""
-    model = make_any(settings)
+    model = make_arch_model(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(3 * len(LENGTHS), 3)
     forced, _ = model.decode(
@@ -173,7 +173,7 @@ def several_rows_per_sentence_match_teacher_forcing(settings: Settings) -> None:
 
 
 def sentence_alone_matches_sentence_in_batch(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 4)
     batch = model.encode(src, src_len)
@@ -187,7 +187,7 @@ def sentence_alone_matches_sentence_in_batch(settings: Settings) -> None:
 
 
 def position_is_independent_of_later_tokens(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     memory = model.encode(*make_source(LENGTHS))
     tgt_in = make_target(len(LENGTHS), 5)
     hidden, _ = model.decode(memory, tgt_in)
@@ -204,7 +204,7 @@ def position_is_independent_of_later_tokens(settings: Settings) -> None:
 
 
 def padding_content_is_irrelevant(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     src, src_len = make_source(LENGTHS)
     tgt_in = make_target(len(LENGTHS), 3)
     hidden, _ = model.decode(model.encode(src, src_len), tgt_in)
@@ -220,7 +220,7 @@ def padding_content_is_irrelevant(settings: Settings) -> None:
 def gradients_reach_every_parameter(settings: Settings) -> None:
     # a narrower window may contain a single token, for which the score has no gradient
     wide = {} if settings.get("arch") == "transformer" else {"window_width": 2}
-    model = make_any({**settings, **wide}).train()
+    model = make_arch_model({**settings, **wide}).train()
     tgt_in = make_target(len(LENGTHS), 3)
     hidden, _ = model.decode(model.encode(*make_source(LENGTHS)), tgt_in)
     model.output.loss(
@@ -233,7 +233,7 @@ def gradients_reach_every_parameter(settings: Settings) -> None:
 
 
 def select_commutes_with_step(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     memory = model.encode(*make_source(LENGTHS))
     first, second = make_target(12, 3, seed=4)[:, 1:].unbind(1)
     _, state, _ = model.step(first, model.start(memory, 3, 3), memory)
@@ -259,7 +259,7 @@ def select_commutes_with_step(settings: Settings) -> None:
 
 def join_commutes_with_step(settings: Settings) -> None:
     """Join a batch after two steps with a new batch of a longer source, in both orders."""
-    model = make_any(settings)
+    model = make_arch_model(settings)
     tokens = make_target(2 * len(LENGTHS) + 2, 5, seed=4)[:, 1:]
     memories = [model.encode(*make_source(lengths)) for lengths in (LENGTHS, [7])]
     halves = [tokens[:-2], tokens[-2:]]
@@ -283,7 +283,7 @@ def join_commutes_with_step(settings: Settings) -> None:
 
 
 def clone_is_independent_of_original(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     memory = model.encode(*make_source(LENGTHS))
     tokens = make_target(8, 4, seed=5)[:, 1:]
     _, state, _ = model.step(tokens[:, 0], model.start(memory, 2, 4), memory)
@@ -297,7 +297,7 @@ def clone_is_independent_of_original(settings: Settings) -> None:
 
 
 def trace_is_distribution_over_real_tokens(settings: Settings) -> None:
-    model = make_any(settings)
+    model = make_arch_model(settings)
     src, src_len = make_source(LENGTHS)
     memory = model.encode(src, src_len)
     hidden, trace = model.decode(memory, make_target(len(LENGTHS), 4), trace=True)
@@ -349,7 +349,7 @@ def attention_mask(settings: Settings, src_len: torch.Tensor, trace: Trace) -> t
 
 
 def dropout_applies_only_in_training(settings: Settings) -> None:
-    model = make_any({**settings, "dropout": 0.5})
+    model = make_arch_model({**settings, "dropout": 0.5})
     source, tgt_in = make_source(LENGTHS), make_target(len(LENGTHS), 3)
 
     def run() -> torch.Tensor:
@@ -357,7 +357,7 @@ def dropout_applies_only_in_training(settings: Settings) -> None:
 
     eval_output = run()
     assert_close(run(), eval_output, rtol=0, atol=0)
-    without_dropout = make_any(settings)
+    without_dropout = make_arch_model(settings)
     expected, _ = without_dropout.decode(without_dropout.encode(*source), tgt_in)
     assert_close(eval_output, expected, **CLOSE)
     model.train()
@@ -367,7 +367,7 @@ def dropout_applies_only_in_training(settings: Settings) -> None:
 
 
 def bf16_is_close_to_fp32(settings: Settings) -> None:
-    model = make_any(settings).train()
+    model = make_arch_model(settings).train()
     tgt_in = make_target(len(LENGTHS), 3)
     with torch.autocast("cpu", torch.bfloat16):
         memory = model.encode(*make_source(LENGTHS))

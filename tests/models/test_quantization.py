@@ -8,7 +8,7 @@ import torch
 from nmt.device.cpu import int8_kernel
 from nmt.device.int8_products import KERNELS, Int8Kernel, OneDNNProduct, is_exact
 from nmt.models.quantization import Int8Linear, Int8OutputProjection, convert_weights, row_scale
-from tests.support.models.tiny_models import make_any, make_source, make_target
+from tests.support.models.tiny_models import make_arch_model, make_source, make_target
 
 EXACT_KERNELS = [kernel for kernel in KERNELS if is_exact(kernel)]
 every_kernel = pytest.mark.parametrize("kernel", EXACT_KERNELS, ids=lambda kernel: kernel.name)
@@ -134,7 +134,7 @@ def test_int8_row_of_zeros_gives_bias(kernel: Int8Kernel) -> None:
 def test_convert_weights_keeps_model_close_to_fp32(
     settings: dict[str, object], precision: str
 ) -> None:
-    model, converted = make_any(settings), make_any(settings)
+    model, converted = make_arch_model(settings), make_arch_model(settings)
     convert_weights(converted, precision)
     logits = []
     with torch.inference_mode():

@@ -6,17 +6,17 @@ import os
 
 import pytest
 
-from tests.support.promises.fuzz import Ground
+from tests.support.promises.fuzz import FuzzFolder
 from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _planted() -> None:
+def _install_mutant() -> None:
     if name := os.environ.get(MUTANT_VARIABLE):
-        MUTANTS[name].plant()
+        MUTANTS[name].install()
 
 
 @pytest.fixture(scope="session")
-def ground(tmp_path_factory: pytest.TempPathFactory) -> Ground:
+def fuzz_folder(tmp_path_factory: pytest.TempPathFactory) -> FuzzFolder:
     """Return text, configs and a run of each architecture; `reset` repairs all damage."""
-    return Ground(tmp_path_factory.mktemp("ground"))
+    return FuzzFolder(tmp_path_factory.mktemp("fuzz"))

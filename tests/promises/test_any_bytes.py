@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 
 from nmt.data.text import reader
 from nmt.errors import EXIT_USER_ERROR
-from tests.support.promises.fuzz import SEPARATORS, Ground, ended, fuzz, judge, odd_line
+from tests.support.promises.fuzz import (
+    SEPARATORS,
+    FuzzFolder,
+    check_command,
+    fuzz,
+    odd_line,
+    run_command,
+)
 
 QUICK = {
     "deadline": None,
@@ -33,12 +40,12 @@ def join_lines(lines: list[bytes]) -> bytes:
 @settings(max_examples=8, **QUICK)  # type: ignore[arg-type]
 @given(input_lines=st.lists(odd_line, max_size=6), arch=st.sampled_from(["rnn", "transformer"]))
 def test_translate_any_bytes_gives_one_line_per_line(
-    ground: Ground, policy: str, input_lines: list[bytes], arch: str
+    fuzz_folder: FuzzFolder, policy: str, input_lines: list[bytes], arch: str
 ) -> None:
     """Blank lines stay blank; the policy decides about invalid UTF-8."""
     invalid = [is_invalid_utf8(line, first=i == 0) for i, line in enumerate(input_lines)]
-    result = judge(
-        ["translate", "-m", arch, "--invalid", policy], join_lines(input_lines), ground.folder
+    result = check_command(
+        ["translate", "-m", arch, "--invalid", policy], join_lines(input_lines), fuzz_folder.folder
     )
     if policy == "error" and any(invalid):
         assert result.code == EXIT_USER_ERROR
@@ -67,64 +74,66 @@ def is_invalid_utf8(line: bytes, first: bool) -> bool:
 @settings(max_examples=6, **QUICK)  # type: ignore[arg-type]
 @given(src=lines, arch=st.sampled_from(["rnn", "transformer"]), data=st.data())
 def test_score_align_check_evaluate_any_bytes_keep_lines(
-    ground: Ground, src: list[bytes], arch: str, data: st.DataObject
+    fuzz_folder: FuzzFolder, src: list[bytes], arch: str, data: st.DataObject
 ) -> None:
     """For N pairs, score and align write N lines, and check and evaluate count N pairs."""
     tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
     for name, side in (("odd.in", src), ("odd.out", tgt)):
-        (ground.folder / name).write_bytes(join_lines(side))
+        (fuzz_folder.folder / name).write_bytes(join_lines(side))
     flags = ["--src", "odd.in", "--tgt", "odd.out", "-m", arch]
     for command in ("score", "align"):
-        result = judge([command, *flags], b"", ground.folder)
+        result = check_command([command, *flags], b"", fuzz_folder.folder)
         assert (result.code, result.out.count(b"\n")) == (0, len(src)), result.err
-    result = judge(["check", "odd.in", "odd.out", "--json"], b"", ground.folder)
+    result = check_command(["check", "odd.in", "odd.out", "--json"], b"", fuzz_folder.folder)
     assert json.loads(result.out)["sets"][0]["lines"] == [len(src)] * 2
     evaluate = ["evaluate", arch, "--src", "odd.in", "--ref", "odd.out", "-o", "report.json"]
-    result = judge(evaluate, b"", ground.folder)
+    result = check_command(evaluate, b"", fuzz_folder.folder)
     assert result.code == 0, result.err
-    report = json.loads((ground.folder / "report.json").read_text())
+    report = json.loads((fuzz_folder.folder / "report.json").read_text())
     assert [systems["lines"] for systems in report["test_sets"].values()] == [len(src)]
 
 
 @settings(max_examples=6, **QUICK)  # type: ignore[arg-type]
 @given(src=lines, data=st.data())
 def test_clean_any_bytes_keeps_or_drops_each_line(
-    ground: Ground, src: list[bytes], data: st.DataObject
+    fuzz_folder: FuzzFolder, src: list[bytes], data: st.DataObject
 ) -> None:
     tgt = data.draw(st.lists(valid_line, min_size=len(src), max_size=len(src)))
     for name, side in (("odd.in", src), ("odd.out", tgt)):
-        (ground.folder / name).write_bytes(join_lines(side))
+        (fuzz_folder.folder / name).write_bytes(join_lines(side))
     flags = ["--set", "data.train=[odd]", "--set", "data.clean.max_words=2"]
-    result = judge(["clean", "rnn.yaml", "-o", "kept", *flags], b"", ground.folder)
+    result = check_command(["clean", "rnn.yaml", "-o", "kept", *flags], b"", fuzz_folder.folder)
     assert result.code == 0, result.err
     counts = {
-        name: (ground.folder / f"kept.{name}").read_bytes().count(b"\n")
+        name: (fuzz_folder.folder / f"kept.{name}").read_bytes().count(b"\n")
         for name in ("in", "out", "dropped.tsv")
     }
     assert counts["in"] == counts["out"] == len(src) - (counts["dropped.tsv"] - 1)
 
 
 @pytest.mark.parametrize("sign", [s.encode() for s in SEPARATORS])
-def test_explain_any_bytes_shows_each_line_once(ground: Ground, sign: bytes) -> None:
+def test_explain_any_bytes_shows_each_line_once(fuzz_folder: FuzzFolder, sign: bytes) -> None:
     stdin = join_lines([b"1 2", b"3" + sign + b"4", b"5"])
-    result = judge(["explain", "-m", "rnn", "--json"], stdin, ground.folder)
+    result = check_command(["explain", "-m", "rnn", "--json"], stdin, fuzz_folder.folder)
     assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
 
 
 @pytest.mark.slow
-def test_translate_megabyte_line_gives_one_line(ground: Ground) -> None:
+def test_translate_megabyte_line_gives_one_line(fuzz_folder: FuzzFolder) -> None:
     """The line has a million tokens. tests/cli/test_line_counts.py has a shorter long line."""
     stdin = join_lines([b"1 2", b"1 2 " * 2**18, b"3"])
     quick = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
-    result = ended(["translate", "-m", "rnn", *quick], stdin, ground.folder, limit=300)
+    result = run_command(["translate", "-m", "rnn", *quick], stdin, fuzz_folder.folder, limit=300)
     assert (result.code, result.out.count(b"\n")) == (0, 3), result.err
 
 
 def test_read_lines_endless_line_is_refused(
-    ground: Ground, monkeypatch: pytest.MonkeyPatch
+    fuzz_folder: FuzzFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reader, "MAX_LINE_BYTES", 1000)
-    result = judge(["translate", "-m", "rnn"], join_lines([b"1", b"2 " * 600]), ground.folder)
+    result = check_command(
+        ["translate", "-m", "rnn"], join_lines([b"1", b"2 " * 600]), fuzz_folder.folder
+    )
     assert result.code == EXIT_USER_ERROR
     assert "stdin:2: expected lines of at most 1,000 bytes, got a longer one" in result.err
 
@@ -156,5 +165,5 @@ def test_read_lines_memory_is_independent_of_text_size() -> None:
 
 
 @pytest.mark.slow
-def test_translate_any_text_gives_one_line_per_line(ground: Ground) -> None:
-    fuzz(ground, "text", 1000)
+def test_translate_any_text_gives_one_line_per_line(fuzz_folder: FuzzFolder) -> None:
+    fuzz(fuzz_folder, "text", 1000)

@@ -23,10 +23,16 @@ from nmt.training.monitoring.metrics import CompletedStep
 from nmt.training.optimization.loss import Losses
 from nmt.training.optimization.micro_batches import describe_lines
 from nmt.training.trainer import Trainer
-from tests.support.promises.bad_numbers import GRADIENT, poison
-from tests.support.promises.recording_trainers import Make, Noting, make, parts, validate
+from tests.support.promises.bad_numbers import GRADIENT, insert_bad_number
+from tests.support.promises.recording_trainers import (
+    MakeTrainer,
+    RecordingTrainer,
+    encoded_text,
+    make_trainer,
+    validate,
+)
 
-__all__ = ["make", "parts"]
+__all__ = ["encoded_text", "make_trainer"]
 
 FLAGS: dict[str, Any] = {
     "model__dropout": 0.0,
@@ -62,12 +68,15 @@ def records(trainer: Trainer) -> list[dict[str, Any]]:
     ],
 )
 def test_skipped_step_leaves_state_unchanged(
-    make: Make, how: str, optimizer: str, bad: int
+    make_trainer: MakeTrainer, how: str, optimizer: str, bad: int
 ) -> None:
     """Weights and moments equal those of a run without that batch, bit for bit."""
     flags = {**FLAGS, "train__optimizer": optimizer, "train__lr": 0.01}
-    poisoned, reference = make("poisoned", "luong", **flags), make("without", "luong", **flags)
-    poison(poisoned, how, lambda number: number == bad)
+    poisoned, reference = (
+        make_trainer("poisoned", "luong", **flags),
+        make_trainer("without", "luong", **flags),
+    )
+    insert_bad_number(poisoned, how, lambda number: number == bad)
     window = reference.batch_stream.first_window
     for number, batch in enumerate(window.batches[:5], 1):
         before = weights_and_moments(poisoned)
@@ -85,10 +94,13 @@ def test_skipped_step_leaves_state_unchanged(
 
 
 @pytest.mark.parametrize("how", ["loss nan", "loss inf", "gradient nan"])
-def test_skipped_step_is_counted_but_not_in_the_loss(make: Make, how: str) -> None:
+def test_skipped_step_is_counted_but_not_in_the_loss(make_trainer: MakeTrainer, how: str) -> None:
     flags = {**FLAGS, "train__max_updates": 6, "train__lr": 1e-9}
-    trainer, plain = make("run", "bahdanau", **flags), make("plain", "bahdanau", **flags)
-    poison(trainer, how, lambda number: number in (2, 5))
+    trainer, plain = (
+        make_trainer("run", "bahdanau", **flags),
+        make_trainer("plain", "bahdanau", **flags),
+    )
+    insert_bad_number(trainer, how, lambda number: number in (2, 5))
     trainer.train(validate)
     (record,) = records(trainer)
     assert record["skipped"] == 2
@@ -109,10 +121,12 @@ def test_skipped_step_is_counted_but_not_in_the_loss(make: Make, how: str) -> No
 @pytest.mark.parametrize(
     ("how", "name"), [("loss nan", "the loss"), ("gradient inf", f"the gradient of {GRADIENT}")]
 )
-def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, name: str) -> None:
+def test_train_many_skipped_steps_names_tensor_and_lines(
+    make_trainer: MakeTrainer, how: str, name: str
+) -> None:
     end = MAX_SKIPPED_STEPS + 3
-    trainer = make("run", "transformer", **{**FLAGS, "train__max_updates": end})
-    poison(trainer, how, lambda number: number > 3)
+    trainer = make_trainer("run", "transformer", **{**FLAGS, "train__max_updates": end})
+    insert_bad_number(trainer, how, lambda number: number > 3)
     batches: list[Any] = []
     train_step = trainer.train_step
 
@@ -132,16 +146,16 @@ def test_train_many_skipped_steps_names_tensor_and_lines(make: Make, how: str, n
     assert sorted(texts_at(message)) == sorted(trainer.corpus.lines_at("src", rows))
 
 
-def test_train_nan_weights_are_named(make: Make) -> None:
-    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": 3})
+def test_train_nan_weights_are_named(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("run", "luong", **{**FLAGS, "train__max_updates": 3})
     with torch.no_grad():
         dict(trainer.model.named_parameters())[GRADIENT][3] = math.inf
     with pytest.raises(RunError, match=rf"weights hold NaN or inf, first {GRADIENT}\."):
         trainer.train(validate)
 
 
-def test_spike_warning_names_first_lines(make: Make) -> None:
-    window = (trainer := make("run", "luong", **FLAGS)).batch_stream.first_window
+def test_spike_warning_names_first_lines(make_trainer: MakeTrainer) -> None:
+    window = (trainer := make_trainer("run", "luong", **FLAGS)).batch_stream.first_window
     batch = max(window.batches, key=lambda batch: len(batch.rows))
     rows = np.unique(window.pairs.corpus_rows(batch.rows))
     message = describe_lines(trainer.corpus, window.pairs, batch, max_lines=2)
@@ -158,9 +172,9 @@ def texts_at(message: str) -> list[str]:
     ]
 
 
-def test_train_fewer_skipped_steps_continues(make: Make) -> None:
-    trainer = make("run", "luong", **{**FLAGS, "train__max_updates": MAX_SKIPPED_STEPS + 2})
-    poison(trainer, "loss nan", lambda number: number not in (1, MAX_SKIPPED_STEPS))
+def test_train_fewer_skipped_steps_continues(make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer("run", "luong", **{**FLAGS, "train__max_updates": MAX_SKIPPED_STEPS + 2})
+    insert_bad_number(trainer, "loss nan", lambda number: number not in (1, MAX_SKIPPED_STEPS))
     trainer.train(validate)
     assert records(trainer)[0]["skipped"] == MAX_SKIPPED_STEPS
 
@@ -245,12 +259,12 @@ def test_spike_at_new_loss_level_is_soon_normal() -> None:
 
 
 def train_with_spike(
-    make: Make, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
-) -> Noting:
+    make_trainer: MakeTrainer, name: str, monkeypatch: pytest.MonkeyPatch, **flags: Any
+) -> RecordingTrainer:
     """Return a trainer after update 25, with a loss of update 22 that was multiplied by 100."""
     monkeypatch.setattr(loss_monitor, "MIN_HISTORY", 15)
     flags = {**FLAGS, "train__max_updates": 25, "train__save_every": 10, **flags}
-    trainer = make(name, "luong", **flags)
+    trainer = make_trainer(name, "luong", **flags)
     forward = trainer.module.forward
 
     def forward_with_spike(batch: MicroBatch) -> Losses:
@@ -264,9 +278,9 @@ def train_with_spike(
 
 
 def test_spike_is_logged_with_its_lines(
-    make: Make, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trainer = train_with_spike(make, "run", monkeypatch)
+    trainer = train_with_spike(make_trainer, "run", monkeypatch)
     (log_line,) = (line for line in trainer.run.log.read_text().splitlines() if "spike" in line)
     assert "warning: update 22: loss spike, " in log_line
     update = trainer.micro_batcher.build(
@@ -282,24 +296,26 @@ def test_spike_is_logged_with_its_lines(
 
 
 def test_rewind_restores_weights_of_last_checkpoint(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__ema": 0.9}
-    trainer = train_with_spike(make, "run", monkeypatch, **flags)
-    stopped = train_with_spike(make, "short", monkeypatch, **flags, train__max_updates=20)
+    trainer = train_with_spike(make_trainer, "run", monkeypatch, **flags)
+    stopped = train_with_spike(make_trainer, "short", monkeypatch, **flags, train__max_updates=20)
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(stopped)))
     assert "went back to the weights of update 20; the text since then is skipped\n" in (
         trainer.run.log.read_text()
     )
     assert trainer.state.step == 25
-    resumed = make("run", "luong", **{**FLAGS, **flags})
+    resumed = make_trainer("run", "luong", **{**FLAGS, **flags})
     resumed.resume()
     assert resumed.state.step == 25
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(resumed)))
     assert not math.isnan(resumed.state.scores["25"])
 
 
-def test_rewind_without_checkpoint_warns(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rewind_without_checkpoint_warns(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
-    log = train_with_spike(make, "run", monkeypatch, **flags).run.log.read_text()
+    log = train_with_spike(make_trainer, "run", monkeypatch, **flags).run.log.read_text()
     assert "warning: no checkpoint to go back to yet\n" in log

@@ -22,10 +22,10 @@ from tests.support.promises.saved_runs import (
     DELETES,
     Killed,
     advance,
-    at,
-    dead,
-    taken_up,
-    trainer_in,
+    fault_hook,
+    make_saving_trainer,
+    raise_killed,
+    resume_run,
     validate,
 )
 
@@ -39,7 +39,7 @@ class CheckpointHistory(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="nmt-promises-"))
-        self.trainer = trainer_in(self.folder)
+        self.trainer = make_saving_trainer(self.folder)
         self.saved = 0
         """The last update that must be on disk."""
 
@@ -48,8 +48,8 @@ class CheckpointHistory(RuleBasedStateMachine):
 
     def restart(self) -> None:
         messages: list[str] = []
-        self.trainer = trainer_in(self.folder)
-        outcome = taken_up(self.trainer.run, self.trainer, messages)
+        self.trainer = make_saving_trainer(self.folder)
+        outcome = resume_run(self.trainer.run, self.trainer, messages)
         assert messages == []
         assert (outcome or 0) >= self.saved
 
@@ -83,7 +83,7 @@ class CheckpointHistory(RuleBasedStateMachine):
 
     def crash_in(self, act: Callable[[], None], point: int) -> None:
         try:
-            with disk_hook(at(point, dead)):
+            with disk_hook(fault_hook(point, raise_killed)):
                 act()
         except Killed:
             self.check_checkpoints()

@@ -12,7 +12,7 @@ import pytest
 
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from tests.support.command_line import Result, done, nmt, settings
+from tests.support.command_line import Result, assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny, make_exportable, make_tiny
 
 MORE = settings(train__max_updates=3)
@@ -22,7 +22,7 @@ MORE = settings(train__max_updates=3)
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     """Train a run for two updates."""
     tiny = make_tiny(tmp_path_factory.mktemp("trained"))
-    done(tiny.train())
+    assert_success(tiny.train())
     return tiny
 
 
@@ -60,7 +60,7 @@ def check_byte_edits(model: Path, files: Sequence[Path], count: int, *flags: obj
             flip_bit(file, position)
             assert_refused(translate(model, *flags), f"error: {file}: ")
             file.write_bytes(before)
-    assert done(translate(model, *flags)).lines
+    assert assert_success(translate(model, *flags)).lines
 
 
 def model_files(run: Path) -> list[Path]:
@@ -90,7 +90,7 @@ def test_changed_model_setting_is_detected(tiny: Tiny) -> None:
         name = old.split(":")[0]
         assert_refused(translate(tiny.run), f"error: {file}: model.{name}: expected ")
     file.write_text(before.replace("beam_size: 2", "beam_size: 3"))
-    assert done(translate(tiny.run)).lines, "settings of the search may change"
+    assert assert_success(translate(tiny.run)).lines, "settings of the search may change"
 
 
 def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
@@ -109,12 +109,12 @@ def test_changed_corpus_byte_is_detected(tiny: Tiny) -> None:
         )
         assert_refused(nmt("shortlist", tiny.run, "--device", "cpu"), f"error: {file}: ")
         file.write_bytes(before)
-    done(tiny.train("--resume", *longer))
+    assert_success(tiny.train("--resume", *longer))
 
 
 def test_average_changed_byte_is_detected(tiny: Tiny) -> None:
     average = tiny.folder / "average"
-    done(nmt("average", tiny.run, "-o", average))
+    assert_success(nmt("average", tiny.run, "-o", average))
     check_byte_edits(average, model_files(average), count=1)
     flip_bit(tiny.run / "best" / "model.safetensors", 900)
     words = "model.safetensors: expected the content that manifest.json records"
@@ -124,9 +124,9 @@ def test_average_changed_byte_is_detected(tiny: Tiny) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("ctranslate2") is None, reason="needs nmt[export]")
 def test_changed_export_byte_is_detected(tmp_path: Path) -> None:
     tiny = make_exportable(tmp_path)
-    done(tiny.train())
+    assert_success(tiny.train())
     export = tiny.folder / "export"
-    done(nmt("export", tiny.run, "--to", "ctranslate2", "-o", export))
+    assert_success(nmt("export", tiny.run, "--to", "ctranslate2", "-o", export))
     files = [f for f in export.iterdir() if f.name not in ("config.yaml", "manifest.json")]
     assert {"model.bin", "tokenizer.model", "export.json"} <= {file.name for file in files}
     check_byte_edits(export, files, 0, "--engine", "ctranslate2")
@@ -149,7 +149,7 @@ def train_second_tokenizer(tiny: Tiny) -> Path:
     """Train a tokenizer on text with another alphabet; return its file."""
     folder = shutil.copytree(tiny.folder, tiny.folder.with_name("other"), symlinks=True)
     (folder / "train.in").write_text((folder / "train.in").read_text().replace("1", "2"))
-    done(nmt("tokenizer", folder / "tiny.yaml", "--run", folder / "new"))
+    assert_success(nmt("tokenizer", folder / "tiny.yaml", "--run", folder / "new"))
     return folder / "new" / "tokenizer.model"
 
 
@@ -198,7 +198,7 @@ def test_exported_model_tokenizer_is_not_replaced(tmp_path: Path, command: str) 
     """A folder counts as an export if it contains export.json."""
     tiny = make_tiny(tmp_path)
     export = tmp_path / "export"
-    done(nmt("tokenizer", tiny.config, "--run", export))
+    assert_success(nmt("tokenizer", tiny.config, "--run", export))
     (export / "export.json").write_text("{}")
     (export / "config.yaml").write_text(tiny.config.read_text())
     before = contents(export)
@@ -212,7 +212,7 @@ def test_resume_lost_tokenizer_is_retrained_equal_or_refused(tiny: Tiny) -> None
     file = tiny.run / "tokenizer.model"
     before = file.read_bytes()
     file.unlink()
-    done(tiny.train("--resume", *MORE))
+    assert_success(tiny.train("--resume", *MORE))
     assert file.read_bytes() == before
     file.unlink()
     text = tiny.folder / "train.in"
@@ -232,7 +232,7 @@ def test_resume_accept_changes_keeps_tokenizer_of_run(tiny: Tiny) -> None:
     for side in ("in", "out"):
         text = tiny.folder / f"train.{side}"
         text.write_text(text.read_text().replace("1", "x").replace("2", "y z"))
-    result = done(tiny.train("--resume", "--accept-changes", *MORE))
+    result = assert_success(tiny.train("--resume", "--accept-changes", *MORE))
     assert file.read_bytes() == before
     assert "tokenizer: kept, because the weights depend on it" in result.err
     corpus = Corpus.load(tiny.run / "corpus" / "train")
@@ -241,9 +241,9 @@ def test_resume_accept_changes_keeps_tokenizer_of_run(tiny: Tiny) -> None:
     assert [tokenizer.decode(corpus.row("src", i).tolist()) for i in range(9)] == (
         corpus.lines("src")[:9]
     )
-    resumed = done(tiny.train("--resume", *settings(train__max_updates=4)))
+    resumed = assert_success(tiny.train("--resume", *settings(train__max_updates=4)))
     assert "tokenizer: unchanged, kept" in resumed.err
-    done(tiny.train("--overwrite"))
+    assert_success(tiny.train("--overwrite"))
     assert file.read_bytes() != before, "a new run trains a new tokenizer"
 
 
@@ -256,12 +256,12 @@ def test_resume_reordered_tags_are_refused(tmp_path: Path) -> None:
     def sets(*tags: str) -> list[str]:
         return ["--set", train.format(tmp_path / "train", *tags), "--set", valid]
 
-    done(tiny.train(*sets("a", "b")))
+    assert_success(tiny.train(*sets("a", "b")))
     flags = ["--resume", "--accept-changes", *MORE]
     assert_refused(
         tiny.train(*flags, *sets("b", "a")), "to=a, to=b -> to=b, to=a", "the embeddings"
     )
-    done(tiny.train(*flags, *sets("a", "b")))
+    assert_success(tiny.train(*flags, *sets("a", "b")))
 
 
 def test_resume_other_text_needs_accept_changes(tiny: Tiny) -> None:
@@ -270,7 +270,7 @@ def test_resume_other_text_needs_accept_changes(tiny: Tiny) -> None:
     assert_refused(
         tiny.train("--resume", *MORE), "is not what the run began with", "--accept-changes"
     )
-    done(tiny.train("--resume", "--accept-changes", *MORE))
+    assert_success(tiny.train("--resume", "--accept-changes", *MORE))
 
 
 def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
@@ -278,9 +278,9 @@ def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
     tokenizer_model = tiny.folder / "own.model"
     shutil.copy(tiny.run / "tokenizer.model", tokenizer_model)
     flags = settings(tokenizer__model=tokenizer_model)
-    done(tiny.train("--overwrite", *flags))
+    assert_success(tiny.train("--overwrite", *flags))
     shutil.rmtree(tiny.run / "corpus")
-    done(tiny.train("--resume", *flags, *MORE))
+    assert_success(tiny.train("--resume", *flags, *MORE))
     shutil.rmtree(tiny.run / "corpus")
     text = tiny.folder / "train.in"
     text.write_text(text.read_text().replace("1", "2", 1))
@@ -288,4 +288,4 @@ def test_resume_other_text_without_corpus_is_refused(tiny: Tiny) -> None:
     assert_refused(
         tiny.train("--resume", *more), "the training text is not what the run began with"
     )
-    done(tiny.train("--resume", "--accept-changes", *more))
+    assert_success(tiny.train("--resume", "--accept-changes", *more))

@@ -13,7 +13,7 @@ from tests.support.promises.small_run import SmallRun, make_small_run
 
 @pytest.fixture(scope="module")
 def references(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]:
-    return chaos.undisturbed(tmp_path_factory.mktemp("small"))
+    return chaos.run_references(tmp_path_factory.mktemp("small"))
 
 
 @pytest.mark.slow
@@ -21,7 +21,7 @@ def references(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, SmallRun]
 def test_chaos_round_of_each_guarantee_loses_nothing(
     references: dict[bool, SmallRun], seed: int
 ) -> None:
-    assert chaos.trouble(chaos.promise_of(seed), seed, references) == ""
+    assert chaos.run_round(chaos.guarantee_of(seed), seed, references) == ""
 
 
 def test_chaos_round_with_fault_reports_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,6 +37,6 @@ def test_chaos_round_with_fault_reports_it(tmp_path: Path, monkeypatch: pytest.M
 
     references = {False: small, True: small}
     monkeypatch.setattr(chaos, "ROUNDS", {2: lose_link, 4: raise_error})
-    message = chaos.trouble(2, 1, references)
-    assert message == "differs from a run that nobody disturbed in best"
-    assert chaos.trouble(4, 2, references) == "AssertionError: it hangs"
+    message = chaos.run_round(2, 1, references)
+    assert message == "differs from an uninterrupted run in best"
+    assert chaos.run_round(4, 2, references) == "AssertionError: it hangs"

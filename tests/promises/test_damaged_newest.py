@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 
 from nmt.core.run_dir import RunDir
-from tests.support.command_line import done, nmt, settings
-from tests.support.promises.saved_runs import advance, content_of, taken_up, trainer_in, validate
+from tests.support.command_line import assert_success, nmt, settings
+from tests.support.promises.saved_runs import (
+    advance,
+    checkpoint_bytes,
+    make_saving_trainer,
+    resume_run,
+    validate,
+)
 from tests.support.tiny_runs import make_tiny
 
 FILES = ["manifest.json", "model.safetensors", "optimizer.safetensors", "state.json"]
@@ -41,13 +47,13 @@ def delete(file: Path, rng: random.Random) -> None:
 
 def check_damage(folder: Path, rng: random.Random, rounds: int) -> None:
     """Damage each file of the newer of two checkpoints in each way, `rounds` times."""
-    trainer = trainer_in(folder / "run", train__keep_last=2)
+    trainer = make_saving_trainer(folder / "run", train__keep_last=2)
     for score in (1.0, 2.0):
         advance(trainer)
         validate(trainer, score)
         if score == 1.0:
-            older = content_of(trainer)
-    original, fresh = trainer.run.path, trainer_in(folder / "fresh")
+            older = checkpoint_bytes(trainer)
+    original, fresh = trainer.run.path, make_saving_trainer(folder / "fresh")
     damages: list[Callable[[Path, random.Random], None]] = [flip, truncate, zero_fill, delete]
     for damage in damages:
         for name in FILES * rounds:
@@ -56,8 +62,8 @@ def check_damage(folder: Path, rng: random.Random, rounds: int) -> None:
             damage(file, rng)
             names = sorted(path.name for path in file.parent.iterdir())
             messages: list[str] = []
-            assert taken_up(run, fresh, messages) == 1, (damage.__name__, name)
-            assert content_of(fresh) == older
+            assert resume_run(run, fresh, messages) == 1, (damage.__name__, name)
+            assert checkpoint_bytes(fresh) == older
             assert str(run.checkpoint(2)) in messages[0], "the reason names the file"
             damaged_folder = run.checkpoints / "damaged_step_00000002"
             assert run.damaged_checkpoints() == [damaged_folder]
@@ -66,7 +72,7 @@ def check_damage(folder: Path, rng: random.Random, rounds: int) -> None:
                 "nothing is deleted"
             )
             assert run.best.resolve() == run.last.resolve() == run.checkpoint(1).resolve()
-            assert taken_up(run, fresh, repeat_messages := []) == 1
+            assert resume_run(run, fresh, repeat_messages := []) == 1
             assert repeat_messages == []
             shutil.rmtree(run.path)
 
@@ -83,11 +89,11 @@ def test_resume_many_kinds_of_damage_use_older_checkpoint(tmp_path: Path) -> Non
 def test_train_damaged_checkpoint_warns_and_ends_equal(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path)
     flags = settings(train__validate_every=2, train__keep_last=2)
-    done(tiny.train(*flags, *settings(train__max_updates=6), run=tmp_path / "clean"))
-    done(tiny.train(*flags, *settings(train__max_updates=4)))
+    assert_success(tiny.train(*flags, *settings(train__max_updates=6), run=tmp_path / "clean"))
+    assert_success(tiny.train(*flags, *settings(train__max_updates=4)))
     flip(tiny.run / "last" / "optimizer.safetensors", random.Random(3))
     newest = (tiny.run / "last").resolve()
-    result = done(tiny.train(*flags, *settings(train__max_updates=6), "--resume"))
+    result = assert_success(tiny.train(*flags, *settings(train__max_updates=6), "--resume"))
     assert (
         f"warning: {newest}/optimizer.safetensors: expected the content that manifest.json records"
         in result.err
@@ -102,7 +108,7 @@ def test_train_damaged_checkpoint_warns_and_ends_equal(tmp_path: Path) -> None:
 def test_resume_with_all_damaged_checkpoints_lists_each(tmp_path: Path) -> None:
     tiny = make_tiny(tmp_path)
     flags = settings(train__validate_every=1, train__keep_last=3, train__max_updates=3)
-    done(tiny.train(*flags))
+    assert_success(tiny.train(*flags))
     folders = sorted((tiny.run / "checkpoints").iterdir())
     assert len(folders) == 3
     for folder, name in zip(folders, FILES[1:], strict=True):
@@ -125,5 +131,5 @@ def test_resume_with_all_damaged_checkpoints_lists_each(tmp_path: Path) -> None:
     assert result.code == 2
     assert result.err.count("set aside before") == 3
     assert nmt("translate", "-m", tiny.run, stdin="1\n").code == 2
-    done(tiny.train(*flags, "--overwrite"))
+    assert_success(tiny.train(*flags, "--overwrite"))
     assert (tiny.run / "last").exists()

@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from nmt.core.run_dir import RunDir
-from tests.support.promises.recording_trainers import MODELS, Make, make, parts, validate
+from tests.support.promises.recording_trainers import (
+    MODELS,
+    MakeTrainer,
+    encoded_text,
+    make_trainer,
+    validate,
+)
 from tests.support.promises.small_run import NMT, environment
 
-__all__ = ["make", "parts"]
+__all__ = ["encoded_text", "make_trainer"]
 
 N = 40
 COMPARED_STEPS = 3
@@ -21,25 +27,27 @@ COMPARED_STEPS = 3
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_resume_after_any_step_equals_uninterrupted_state(make: Make, model: str) -> None:
-    compare(make, model, interval=5, num_compared=COMPARED_STEPS)
+def test_resume_after_any_step_equals_uninterrupted_state(
+    make_trainer: MakeTrainer, model: str
+) -> None:
+    compare(make_trainer, model, interval=5, num_compared=COMPARED_STEPS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
-def test_resume_after_any_step_ends_with_equal_state(make: Make, model: str) -> None:
-    compare(make, model, interval=1, num_compared=N)
+def test_resume_after_any_step_ends_with_equal_state(make_trainer: MakeTrainer, model: str) -> None:
+    compare(make_trainer, model, interval=1, num_compared=N)
 
 
-def compare(make: Make, model: str, interval: int, num_compared: int) -> None:
+def compare(make_trainer: MakeTrainer, model: str, interval: int, num_compared: int) -> None:
     """Record one run up to step N; resume copies every `interval` steps, for `followed` steps."""
     limit = {"train__max_updates": N}
-    uninterrupted = make("whole", model, **limit, train__save_every=1, train__keep_last=N)
+    uninterrupted = make_trainer("whole", model, **limit, train__save_every=1, train__keep_last=N)
     uninterrupted.train(validate)
     assert len(set(uninterrupted.states)) == len(set(uninterrupted.batches)) == N
     assert uninterrupted.state.epoch >= 1, "expected a run of more than one epoch"
     for stop in range(1 + list(MODELS).index(model) % interval, N, interval):
-        resumed = make(f"from {stop}", model, **limit)
+        resumed = make_trainer(f"from {stop}", model, **limit)
         copy_checkpoint(uninterrupted.run, resumed.run, stop)
         resumed.resume()
         end = min(N, stop + num_compared)

@@ -17,15 +17,15 @@ from nmt.core.run_dir import RunDir
 from nmt.errors import DiskFullError
 from nmt.training.checkpoints import checkpoint
 from nmt.training.trainer import Trainer
-from tests.support.command_line import done, nmt, settings
+from tests.support.command_line import assert_success, nmt, settings
 from tests.support.disk_faults import disk_hook
 from tests.support.promises.saved_runs import (
     CHANGES,
     advance,
-    content_of,
-    strays,
-    taken_up,
-    trainer_in,
+    checkpoint_bytes,
+    make_saving_trainer,
+    resume_run,
+    temporary_files,
     validate,
 )
 from tests.support.tiny_runs import Tiny, make_tiny
@@ -60,11 +60,11 @@ def save_error(trainer: Trainer, hook: FullAfter) -> str | None:
 
 def fill_at_each_step(folder: Path, step: int) -> None:
     """Save repeatedly, each time with a full disk from a later operation on."""
-    trainer = trainer_in(folder / "run")
+    trainer = make_saving_trainer(folder / "run")
     for score in (2.0, 1.0):
         advance(trainer)
         validate(trainer, score)
-    original, old = trainer.run.path, content_of(trainer)
+    original, old = trainer.run.path, checkpoint_bytes(trainer)
     contents = {file: file.read_bytes() for file in original.rglob("*") if file.is_file()}
     advance(trainer)
     state, num_failures = json.dumps(vars(trainer.state)), 0
@@ -79,14 +79,14 @@ def fill_at_each_step(folder: Path, step: int) -> None:
         assert "No space left on device" in message
         assert message.startswith(str(run.path)), "the file is named"
         assert "--resume" not in message, "only training can be resumed"
-        assert strays(run) == [], "no temporary file takes up disk space"
+        assert temporary_files(run) == [], "no temporary file takes up disk space"
         for file, content in contents.items():
             if "checkpoints" in file.parts:
                 assert (run.path / file.relative_to(original)).read_bytes() == content
-        fresh, messages = trainer_in(folder / "fresh"), list[str]()
-        assert taken_up(run, fresh, messages) in (2, 3)
+        fresh, messages = make_saving_trainer(folder / "fresh"), list[str]()
+        assert resume_run(run, fresh, messages) in (2, 3)
         assert messages == []
-        assert content_of(fresh) in (old, content_of(trainer))
+        assert checkpoint_bytes(fresh) in (old, checkpoint_bytes(trainer))
         shutil.rmtree(run.path)
     assert num_failures * step > 20
 
@@ -108,7 +108,7 @@ def tiny(tmp_path: Path) -> Tiny:
 def test_train_without_space_for_two_checkpoints_is_refused(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done(tiny.train(run=tiny.folder / "other"))
+    assert_success(tiny.train(run=tiny.folder / "other"))
     size = sum(file.stat().st_size for file in (tiny.folder / "other" / "last").iterdir())
 
     def train_with(free: float) -> object:
@@ -122,12 +122,12 @@ def test_train_without_space_for_two_checkpoints_is_refused(
     assert "free some space, or name another folder with --run" in result.err
     assert not tiny.run.joinpath("metrics.jsonl").exists()
     assert not tiny.run.joinpath("checkpoints").exists()
-    assert done(train_with(2.1 * size)).code == 0
+    assert assert_success(train_with(2.1 * size)).code == 0
 
 
 def test_train_full_disk_ends_cleanly_and_resumes_later(tiny: Tiny) -> None:
     flags = settings(train__max_updates=6, train__save_every=2, train__validate_every=100)
-    done(tiny.train(*flags, run=tiny.folder / "clean"))
+    assert_success(tiny.train(*flags, run=tiny.folder / "clean"))
     writes = 0
 
     def fail_writes(name: str) -> None:
@@ -144,14 +144,14 @@ def test_train_full_disk_ends_cleanly_and_resumes_later(tiny: Tiny) -> None:
     assert "No space left on device" in error
     assert error.startswith(f"error: {tiny.run / 'checkpoints' / 'step_00000004'}")
     assert "then continue with `nmt train` and --resume" in error
-    assert done(nmt("translate", "-m", tiny.run, stdin="1 2\n")).lines
-    assert "resumed after update 2\n" in done(tiny.train(*flags, "--resume")).err
+    assert assert_success(nmt("translate", "-m", tiny.run, stdin="1 2\n")).lines
+    assert "resumed after update 2\n" in assert_success(tiny.train(*flags, "--resume")).err
     for file in (tiny.folder / "clean" / "last").glob("*.safetensors"):
         assert (tiny.run / "last" / file.name).read_bytes() == file.read_bytes()
 
 
 def test_resume_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
 
     class Full(io.FileIO):
         def write(self, content: object) -> int:
@@ -165,7 +165,7 @@ def test_resume_full_disk_names_the_file(tiny: Tiny, monkeypatch: pytest.MonkeyP
 
 
 def test_translate_full_disk_does_not_advise_resume(tiny: Tiny) -> None:
-    done(tiny.train())
+    assert_success(tiny.train())
     output = tiny.folder / "output"
     with disk_hook(FullAfter(0)):
         result = nmt("translate", "-m", tiny.run, "-o", output, stdin="1 2\n")

@@ -5,18 +5,18 @@ from __future__ import annotations
 import pytest
 from hypothesis import Phase
 
-from tests.support.promises.fuzz import TRIES, Ground, fuzz
+from tests.support.promises.fuzz import PROPERTIES, FuzzFolder, fuzz
 
 EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
 """Number of examples; the slow test tries a hundred times as many."""
 
 
-@pytest.mark.parametrize("name", TRIES)
-def test_command_line_fuzzed_input_ends_as_documented(ground: Ground, name: str) -> None:
-    fuzz(ground, name, EXAMPLES[name], derandomize=True, phases=[Phase.generate])
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_command_line_fuzzed_input_ends_as_documented(fuzz_folder: FuzzFolder, name: str) -> None:
+    fuzz(fuzz_folder, name, EXAMPLES[name], derandomize=True, phases=[Phase.generate])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", TRIES)
-def test_command_line_fuzzed_longer_ends_as_documented(ground: Ground, name: str) -> None:
-    fuzz(ground, name, 100 * EXAMPLES[name])
+@pytest.mark.parametrize("name", PROPERTIES)
+def test_command_line_fuzzed_longer_ends_as_documented(fuzz_folder: FuzzFolder, name: str) -> None:
+    fuzz(fuzz_folder, name, 100 * EXAMPLES[name])

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tests.support.promises.process_killing import run_killed, run_whole
+from tests.support.promises.process_killing import run_to_end, run_with_kills
 from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 
@@ -14,14 +14,14 @@ from tests.support.promises.small_run import SmallRun, differences, final_state,
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Return a run without interruptions."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
-    run_whole(small)
+    run_to_end(small)
     return small
 
 
 def check_killed(uninterrupted: SmallRun, seed: int, kills: int) -> int:
     """Kill another run of the same config, compare the results, and return the number of kills."""
-    killed = uninterrupted.named(f"killed_{seed}")
-    count = run_killed(killed, random.Random(seed), kills)
+    killed = uninterrupted.with_name(f"killed_{seed}")
+    count = run_with_kills(killed, random.Random(seed), kills)
     assert differences(final_state(uninterrupted.run), final_state(killed.run)) == [], (
         f"seed {seed}"
     )

@@ -10,7 +10,7 @@ import pytest
 from torch.distributed import HashStore
 
 from nmt.core.distributed import process_group
-from tests.support.promises.rank_failures import STORES, Loss, run_losing
+from tests.support.promises.rank_failures import STORES, RankFailure, run_with_rank_failure
 from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -20,17 +20,19 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Return a run of two ranks without interruptions."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
-    run_losing(small, random.Random(), None)
+    run_with_rank_failure(small, random.Random(), None)
     return small
 
 
-def check_lost(uninterrupted: SmallRun, loss: Loss, seed: int = 1) -> None:
+def check_lost(uninterrupted: SmallRun, failure: RankFailure, seed: int = 1) -> None:
     """Lose a rank: the error names it, and the restarted run ends with the same state."""
-    small = uninterrupted.named(f"lost_{loss.rank}_{loss.how.name}_{STORES[loss.store]}_{seed}")
-    stderr = run_losing(small, random.Random(seed), loss)
-    error = f"error: rank {1 - loss.rank}: rank {loss.rank}: expected a heartbeat every 1 s"
-    assert (error in stderr) == (loss.how == signal.SIGSTOP)
-    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in stderr
+    small = uninterrupted.with_name(
+        f"lost_{failure.rank}_{failure.how.name}_{STORES[failure.store]}_{seed}"
+    )
+    stderr = run_with_rank_failure(small, random.Random(seed), failure)
+    error = f"error: rank {1 - failure.rank}: rank {failure.rank}: expected a heartbeat every 1 s"
+    assert (error in stderr) == (failure.how == signal.SIGSTOP)
+    assert f"failed (exitcode: -9) local_rank: {failure.rank} " in stderr
     assert "resumed after update" in stderr
     assert differences(final_state(uninterrupted.run), final_state(small.run)) == [], (
         f"seed {seed}\n{stderr}"
@@ -38,7 +40,7 @@ def check_lost(uninterrupted: SmallRun, loss: Loss, seed: int = 1) -> None:
 
 
 def test_torchrun_stopped_main_rank_is_named_and_restarted(uninterrupted: SmallRun) -> None:
-    check_lost(uninterrupted, Loss(0, signal.SIGSTOP, "of the first worker"))
+    check_lost(uninterrupted, RankFailure(0, signal.SIGSTOP, "first rank"))
 
 
 @pytest.mark.parametrize(("num_agents", "is_shared"), [("1", False), ("2", True)])
@@ -61,4 +63,4 @@ def test_torchrun_restart_uses_new_rendezvous(
 def test_torchrun_lost_rank_run_completes_equal(
     uninterrupted: SmallRun, rank: int, how: signal.Signals, store: str
 ) -> None:
-    check_lost(uninterrupted, Loss(rank, how, store), seed=2)
+    check_lost(uninterrupted, RankFailure(rank, how, store), seed=2)

@@ -15,8 +15,8 @@ import torch
 
 from nmt.core.manifest import write_manifest
 from nmt.errors import EXIT_OK, EXIT_USER_ERROR
-from tests.support.promises.fuzz import Ground, ended, judge
-from tests.support.promises.pickle_bombs import BOMBS, array, plain
+from tests.support.promises.fuzz import FuzzFolder, check_command, run_command
+from tests.support.promises.pickle_bombs import BOMBS, make_array, make_pickle
 
 TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
 RESUME = [
@@ -55,12 +55,12 @@ LENIENT = {name for name, reader in READERS.items() if reader is LIST}
 """A damaged run is listed with its problem."""
 
 
-@pytest.mark.parametrize("kind", ["plain", "array", "checkpoint"])
+@pytest.mark.parametrize("kind", ["pickle", "array", "checkpoint"])
 def test_pickle_of_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> None:
     marker, file = tmp_path / "marker", tmp_path / "bomb"
     file.write_bytes(BOMBS[kind](marker))
     with open(file, "rb") as stream:
-        if kind == "plain":
+        if kind == "pickle":
             pickle.load(stream)
         elif kind == "array":
             np.load(stream, allow_pickle=True)
@@ -70,34 +70,34 @@ def test_pickle_of_fixture_executes_when_loaded(kind: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_pickle_under_any_read_name_never_runs(ground: Ground, name: str) -> None:
-    marker = ground.folder / "marker"
+def test_pickle_under_any_read_name_never_runs(fuzz_folder: FuzzFolder, name: str) -> None:
+    marker = fuzz_folder.folder / "marker"
     specific_kind = {".npy": "array", ".yaml": "yaml"}.get(Path(name).suffix, "checkpoint")
-    for kind in ("plain", specific_kind):
-        ground.reset()
-        (ground.folder / name).write_bytes(BOMBS[kind](marker))
-        result = judge(READERS[name], b"", ground.folder)
+    for kind in ("pickle", specific_kind):
+        fuzz_folder.reset()
+        (fuzz_folder.folder / name).write_bytes(BOMBS[kind](marker))
+        result = check_command(READERS[name], b"", fuzz_folder.folder)
         assert not marker.exists(), kind
         assert result.code == EXIT_USER_ERROR or name in LENIENT, (kind, result.err)
 
 
 @pytest.mark.parametrize("name", PACKED)
-def test_pickle_in_compressed_text_never_runs(ground: Ground, name: str) -> None:
-    ground.reset()
-    marker = ground.folder / "marker"
-    (ground.folder / name).write_bytes(PACKED[name](plain(marker)))
-    result = judge(["translate", "-m", "rnn", name], b"", ground.folder)
+def test_pickle_in_compressed_text_never_runs(fuzz_folder: FuzzFolder, name: str) -> None:
+    fuzz_folder.reset()
+    marker = fuzz_folder.folder / "marker"
+    (fuzz_folder.folder / name).write_bytes(PACKED[name](make_pickle(marker)))
+    result = check_command(["translate", "-m", "rnn", name], b"", fuzz_folder.folder)
     assert not marker.exists()
     assert result.code in (EXIT_OK, EXIT_USER_ERROR)  # text like any other, or no such format
 
 
-def test_corpus_array_with_pickle_is_refused_by_name(ground: Ground) -> None:
-    ground.reset()
-    prepared = ground.folder / "rnn/corpus/train/0"
-    (prepared / "00000/src.tokens.npy").write_bytes(array(ground.folder / "marker"))
+def test_corpus_array_with_pickle_is_refused_by_name(fuzz_folder: FuzzFolder) -> None:
+    fuzz_folder.reset()
+    prepared = fuzz_folder.folder / "rnn/corpus/train/0"
+    (prepared / "00000/src.tokens.npy").write_bytes(make_array(fuzz_folder.folder / "marker"))
     write_manifest(prepared)  # as somebody would who sends such a run
-    result = ended(["shortlist", "rnn", "--device", "cpu"], b"", ground.folder)
-    assert (result.code, (ground.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
+    result = run_command(["shortlist", "rnn", "--device", "cpu"], b"", fuzz_folder.folder)
+    assert (result.code, (fuzz_folder.folder / "marker").exists()) == (EXIT_USER_ERROR, False)
     assert "src.tokens.npy: expected a numpy array, got a damaged file" in result.err
 
 
@@ -130,10 +130,12 @@ ALIAS_CHAIN = "\n".join(["a0: &a0 [x]"] + [f"a{n}: &a{n} [*a{n - 1}]" for n in r
     ],
     ids=["object", "str", "any", "flow", "block", "laughs", "chain", "size", "nul", "surrogate"],
 )
-def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, message: str) -> None:
-    ground.reset()
-    (ground.folder / "odd.yaml").write_text(text)
-    result = judge(["config", "show", "odd.yaml"], b"", ground.folder)
+def test_yaml_tags_and_size_limits_are_enforced(
+    fuzz_folder: FuzzFolder, text: str, message: str
+) -> None:
+    fuzz_folder.reset()
+    (fuzz_folder.folder / "odd.yaml").write_text(text)
+    result = check_command(["config", "show", "odd.yaml"], b"", fuzz_folder.folder)
     assert (result.code, result.out) == (EXIT_USER_ERROR, b"")
     assert message in result.err
 
@@ -157,9 +159,11 @@ def test_yaml_tags_and_size_limits_are_enforced(ground: Ground, text: str, messa
         ],
     ],
 )
-def test_command_name_outside_its_folder_is_refused(ground: Ground, arguments: list[str]) -> None:
-    ground.reset()
-    before = sorted(p for p in ground.folder.parent.rglob("*"))
-    result = judge(arguments, b"", ground.folder)
+def test_command_name_outside_its_folder_is_refused(
+    fuzz_folder: FuzzFolder, arguments: list[str]
+) -> None:
+    fuzz_folder.reset()
+    before = sorted(p for p in fuzz_folder.folder.parent.rglob("*"))
+    result = check_command(arguments, b"", fuzz_folder.folder)
     assert result.code == EXIT_USER_ERROR
-    assert sorted(p for p in ground.folder.parent.rglob("*")) == before
+    assert sorted(p for p in fuzz_folder.folder.parent.rglob("*")) == before

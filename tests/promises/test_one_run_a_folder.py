@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from nmt.core import files
-from tests.support.command_line import NMT, done, environment, settings
+from tests.support.command_line import NMT, assert_success, environment, settings
 from tests.support.tiny_runs import Tiny, make_tiny
 
 LONG = settings(train__max_updates=100_000, train__patience="null", train__save_every=1)
@@ -46,7 +46,7 @@ def test_run_lock_second_run_is_refused_stale_lock_ignored(training: tuple[Tiny,
     wait_until_free(lock)
     assert f"process {child} " in lock.read_text(), "a killed process does not remove its lock file"
     update = int((tiny.run / "last").resolve().name.removeprefix("step_"))
-    done(tiny.train("--resume", *settings(train__max_updates=update + 2)))
+    assert_success(tiny.train("--resume", *settings(train__max_updates=update + 2)))
     assert not lock.exists()
 
 

@@ -13,9 +13,14 @@ from nmt.data.batching.loader import MicroBatch
 from nmt.errors import RunError
 from nmt.training.optimization.loss import Losses
 from nmt.training.trainer import Trainer
-from tests.support.promises.recording_trainers import Make, make, parts, validate
+from tests.support.promises.recording_trainers import (
+    MakeTrainer,
+    encoded_text,
+    make_trainer,
+    validate,
+)
 
-__all__ = ["make", "parts"]
+__all__ = ["encoded_text", "make_trainer"]
 
 FLAGS: dict[str, Any] = {"model__dropout": 0.0, "train__max_updates": 5, "train__ema": None}
 
@@ -54,8 +59,10 @@ def limit_memory(trainer: Trainer, tokens: int, kind: str) -> list[int]:
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_out_of_memory_halved_micro_batches_equal_gradient(make: Make, kind: str) -> None:
-    plain, tight = make("plain", "luong", **FLAGS), make("tight", "luong", **FLAGS)
+def test_out_of_memory_halved_micro_batches_equal_gradient(
+    make_trainer: MakeTrainer, kind: str
+) -> None:
+    plain, tight = make_trainer("plain", "luong", **FLAGS), make_trainer("tight", "luong", **FLAGS)
     rows = limit_memory(tight, 40, kind)
     window = plain.batch_stream.first_window
     batches = window.batches
@@ -85,8 +92,8 @@ def gradients(trainer: Trainer) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("model", ["luong", "transformer"])
-def test_out_of_memory_single_pair_names_its_line(make: Make, model: str) -> None:
-    trainer = make("run", model, **FLAGS)
+def test_out_of_memory_single_pair_names_its_line(make_trainer: MakeTrainer, model: str) -> None:
+    trainer = make_trainer("run", model, **FLAGS)
     forward = trainer.module.forward
     failing_step = 2
 
@@ -110,9 +117,9 @@ def test_out_of_memory_single_pair_names_its_line(make: Make, model: str) -> Non
 
 
 def test_out_of_memory_in_optimizer_step_is_named(
-    make: Make, monkeypatch: pytest.MonkeyPatch
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trainer = make("run", "luong", **FLAGS)
+    trainer = make_trainer("run", "luong", **FLAGS)
 
     def raise_memory_error(*arguments: Any) -> None:
         raise cpu_memory_error()

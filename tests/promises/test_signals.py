@@ -18,11 +18,16 @@ from nmt.data.batching.loader import MicroBatch
 from nmt.decoding.search.beam_search import BeamSearch
 from nmt.training.optimization.loss import Losses, ModelWithLoss
 from tests.support.command_line import Result, nmt, settings
-from tests.support.promises.recording_trainers import Make, make, parts, validate
+from tests.support.promises.recording_trainers import (
+    MakeTrainer,
+    encoded_text,
+    make_trainer,
+    validate,
+)
 from tests.support.promises.small_run import NMT, environment
 from tests.support.tiny_runs import Tiny, make_tiny
 
-__all__ = ["make", "parts"]
+__all__ = ["encoded_text", "make_trainer"]
 
 CODES = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 FLAGS = settings(train__validate_every=4, train__max_updates=10, train__ema=0.9, train__warmup=0)
@@ -35,12 +40,14 @@ def send(number: int) -> None:
 @pytest.mark.parametrize(
     ("number", "step"), [(signal.SIGTERM, 5), (signal.SIGINT, 7), (signal.SIGUSR1, 7)]
 )
-def test_signal_ends_training_after_current_step(make: Make, number: int, step: int) -> None:
+def test_signal_ends_training_after_current_step(
+    make_trainer: MakeTrainer, number: int, step: int
+) -> None:
     """The resumed run equals the uninterrupted run, and makes up for a skipped validation."""
     flags = {"train__max_updates": 16}
-    uninterrupted = make("whole", "luong", **flags)
+    uninterrupted = make_trainer("whole", "luong", **flags)
     uninterrupted.train(validate)
-    stopped = make("stopped", "luong", **flags)
+    stopped = make_trainer("stopped", "luong", **flags)
     update = stopped.train_step
 
     def step_with_signal(batch: Any) -> Any:
@@ -52,7 +59,7 @@ def test_signal_ends_training_after_current_step(make: Make, number: int, step: 
     assert stopped.train(validate) is None
     assert stopped.state.step == step
     assert str(step) not in stopped.state.scores
-    resumed = make("stopped", "luong", **flags)
+    resumed = make_trainer("stopped", "luong", **flags)
     resumed.resume()
     resumed.train(validate)
     assert resumed.state.scores == uninterrupted.state.scores
@@ -150,7 +157,7 @@ from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from nmt.training.signals import Signals
 from nmt.core.distributed.process_group import ProcessGroup
 if name := os.environ.get(MUTANT_VARIABLE):
-    MUTANTS[name].plant()
+    MUTANTS[name].install()
 signals = Signals(ProcessGroup())
 with signals.handle():
     print("ready", flush=True)

@@ -75,37 +75,37 @@ def charsmap(units: list[int], texts: bytes) -> bytes:
 VALID_MODEL = piece(b"<unk>", 0.0, 2) + piece(b"<s>", 0.0, 3) + piece(b"</s>", 0.0, 3)
 VALID_MODEL += b"".join(piece(sign) for sign in (b"\xe2\x96\x81", b"a", b"b"))
 CRAFTED: dict[str, bytes] = {
-    "nothing": b"",
-    "text": b"not a model\n",
-    "zeros": bytes(100),
+    "empty file": b"",
+    "text file": b"not a model\n",
+    "zero bytes": bytes(100),
     "no pieces": field(2, b""),
     "no unknown piece": b"".join(piece(sign) for sign in (b"a", b"b")),
     "two unknown pieces": VALID_MODEL + piece(b"<unk2>", 0.0, 2),
-    "a piece twice": VALID_MODEL + piece(b"a"),
-    "an empty piece": VALID_MODEL + piece(b""),
-    "a NUL in a piece": VALID_MODEL + piece(b"x\0y"),
-    "a NUL in a piece of a user's": VALID_MODEL + piece(b"x\0y", 0.0, 4),
-    "half a character": VALID_MODEL + piece(b"\xc3"),
-    "a long piece": VALID_MODEL + piece(b"x" * 5000),
-    "a byte without its name": VALID_MODEL + piece(b"xx", 0.0, 6),
-    "a score that is no number": VALID_MODEL + piece(b"x", float("nan")),
-    "an endless score": VALID_MODEL + piece(b"x", float("inf")),
-    "a huge score": VALID_MODEL + piece(b"x", -3e38),
-    "a gigabyte promised": VALID_MODEL + varint(1 << 3 | 2) + varint(2**30),
-    "a length beyond all": VALID_MODEL + varint(1 << 3 | 2) + varint(2**64 - 1),
-    "a length without end": VALID_MODEL + varint(1 << 3 | 2) + b"\xff" * 12,
-    "groups in groups": VALID_MODEL + bytes([7 << 3 | 3]) * 5000,
-    "field nought": VALID_MODEL + bytes([2, 0]),
-    "cut short": VALID_MODEL[:-1],
-    "an array without texts": VALID_MODEL + charsmap([0] * 256, b""),
-    "an array that leads out": VALID_MODEL + charsmap([0x3FFFFF << 10] + [0] * 255, b"\0"),
-    "a text beyond the end": VALID_MODEL
+    "repeated piece": VALID_MODEL + piece(b"a"),
+    "empty piece": VALID_MODEL + piece(b""),
+    "NUL in a piece": VALID_MODEL + piece(b"x\0y"),
+    "NUL in a user-defined piece": VALID_MODEL + piece(b"x\0y", 0.0, 4),
+    "incomplete UTF-8 character": VALID_MODEL + piece(b"\xc3"),
+    "long piece": VALID_MODEL + piece(b"x" * 5000),
+    "byte piece with a wrong name": VALID_MODEL + piece(b"xx", 0.0, 6),
+    "NaN score": VALID_MODEL + piece(b"x", float("nan")),
+    "infinite score": VALID_MODEL + piece(b"x", float("inf")),
+    "huge score": VALID_MODEL + piece(b"x", -3e38),
+    "length of a gigabyte": VALID_MODEL + varint(1 << 3 | 2) + varint(2**30),
+    "length of 64 bits": VALID_MODEL + varint(1 << 3 | 2) + varint(2**64 - 1),
+    "unterminated length": VALID_MODEL + varint(1 << 3 | 2) + b"\xff" * 12,
+    "nested groups": VALID_MODEL + bytes([7 << 3 | 3]) * 5000,
+    "field number zero": VALID_MODEL + bytes([2, 0]),
+    "truncated file": VALID_MODEL[:-1],
+    "charsmap without texts": VALID_MODEL + charsmap([0] * 256, b""),
+    "charsmap index out of range": VALID_MODEL + charsmap([0x3FFFFF << 10] + [0] * 255, b"\0"),
+    "charsmap text offset out of range": VALID_MODEL
     + charsmap([1 << 10 | 1 << 8, 1 << 31 | 99] + [0] * 254, b"\0"),
-    "texts without an end": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"x"),
-    "texts that are none": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"\xff\0"),
-    "a broken array": VALID_MODEL + field(3, field(2, b"\xff\xff\xff\xff")),
-    "a broken array, back": VALID_MODEL + field(5, field(2, b"\x10\0\0\0x")),
-    "settings in no UTF-8": VALID_MODEL + field(2, field(44, b"\xff")),
+    "unterminated charsmap text": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"x"),
+    "charsmap text with invalid UTF-8": VALID_MODEL + charsmap([1 << 10] + [0] * 255, b"\xff\0"),
+    "damaged charsmap": VALID_MODEL + field(3, field(2, b"\xff\xff\xff\xff")),
+    "damaged denormalizer charsmap": VALID_MODEL + field(5, field(2, b"\x10\0\0\0x")),
+    "settings with invalid UTF-8": VALID_MODEL + field(2, field(44, b"\xff")),
 }
 
 
@@ -122,7 +122,7 @@ def test_tokenizer_model_crafted_is_refused(name: str) -> None:
     assert child_exit_code(lambda: validate_model(CRAFTED[name])) != 0
 
 
-@pytest.mark.parametrize("name", ["text", "a score that is no number", "an array that leads out"])
+@pytest.mark.parametrize("name", ["text file", "NaN score", "charsmap index out of range"])
 def test_tokenizer_load_crafted_model_raises_data_error(name: str, tmp_path: Path) -> None:
     file = tmp_path / "own.model"
     file.write_bytes(CRAFTED[name])

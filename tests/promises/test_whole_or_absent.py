@@ -18,12 +18,12 @@ from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.trainer import Trainer
 from tests.support.promises.saved_runs import (
     advance,
-    content_of,
-    killed_at,
-    points_of,
-    strays,
-    taken_up,
-    trainer_in,
+    checkpoint_bytes,
+    fault_points,
+    is_killed_at,
+    make_saving_trainer,
+    resume_run,
+    temporary_files,
     validate,
 )
 
@@ -63,13 +63,16 @@ There are four points between the two renames that replace a folder.
 
 def try_points(folder: Path, prepare: Prepare, step: int) -> None:
     """Kill a save at every `step`-th point; the next start finds the old or the new checkpoint."""
-    reference = trainer_in(folder / "twin")
+    reference = make_saving_trainer(folder / "twin")
     prepare(reference)()
-    trainer = trainer_in(folder / "run")
+    trainer = make_saving_trainer(folder / "run")
     save = prepare(trainer)
     original = trainer.run.path
-    old = taken_up(trainer.run, fresh := trainer_in(folder / "fresh")), content_of(fresh)
-    new = reference.state.step, content_of(reference)
+    old = (
+        resume_run(trainer.run, fresh := make_saving_trainer(folder / "fresh")),
+        checkpoint_bytes(fresh),
+    )
+    new = reference.state.step, checkpoint_bytes(reference)
     assert new != old
     folders = {old: list_checkpoints(trainer.run), new: list_checkpoints(reference.run)}
     names = {state: [path.name for path in paths] for state, paths in folders.items()}
@@ -77,11 +80,11 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
     for point in count(0, step):
         run = RunDir(shutil.copytree(original, folder / f"killed_{point}", symlinks=True))
         trainer.run = run
-        if not killed_at(point, save):
+        if not is_killed_at(point, save):
             break
         messages: list[str] = []
-        fresh = trainer_in(folder / "fresh")
-        outcomes.append((taken_up(run, fresh, messages), content_of(fresh)))
+        fresh = make_saving_trainer(folder / "fresh")
+        outcomes.append((resume_run(run, fresh, messages), checkpoint_bytes(fresh)))
         assert messages == [], "remains of a kill never count as a checkpoint"
         assert outcomes[-1] in (old, new), point
         if outcomes[-1][0] is not None:
@@ -89,7 +92,7 @@ def try_points(folder: Path, prepare: Prepare, step: int) -> None:
         assert [path.name for path in list_checkpoints(run)] == names[outcomes[-1]], (
             "expected no other checkpoint"
         )
-        assert strays(run) == [], point
+        assert temporary_files(run) == [], point
         shutil.rmtree(run.path)
     assert len(outcomes) * step > 60, "a save has many points"
     assert {old, new} == set(outcomes), "some kills came before the new checkpoint, some after"
@@ -108,8 +111,8 @@ def test_save_killed_at_every_point_is_complete_or_absent(tmp_path: Path, prepar
 
 def test_save_checkpoint_syncs_files_and_writes_manifest_last(tmp_path: Path) -> None:
     """After a power loss, data is safe only with an fsync before and after each rename."""
-    trainer = trainer_in(tmp_path / "run")
-    points = points_of(save_third(trainer))
+    trainer = make_saving_trainer(tmp_path / "run")
+    points = fault_points(save_third(trainer))
     folder = trainer.run.checkpoint(trainer.state.step)
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}.nmt.tmp")
     rename_index = points.index(f"before replace {temporary}")

@@ -20,7 +20,7 @@ def train_runs(folder: Path, model: str, *runs: str) -> list[StepRecords]:
     """Train runs in phases SIZE:UPDATES,...; return the records of the steps of each run."""
     job = [sys.executable, "-m", "tests.support.promises.world_size_job", str(folder), model, *runs]
     subprocess.run(job, check=True, timeout=300, env=environment())
-    return [json.loads((folder / run / "found.json").read_text()) for run in runs]
+    return [json.loads((folder / run / "steps.json").read_text()) for run in runs]
 
 
 def check_same(steps: StepRecords, single_rank: StepRecords) -> None:

@@ -20,8 +20,9 @@ from nmt.data.tokenizer.storage import load_tokenizers
 from nmt.models.build import build_model
 from nmt.training.checkpoints.checkpoint import last_checkpoint, load_checkpoint
 from nmt.training.optimization.optimizer import build_optimizer
+from tests.support.paths import FROZEN
 
-FROZEN = sorted((Path(__file__).parents[1] / "frozen").iterdir())
+VERSIONS = sorted(FROZEN.iterdir())
 
 
 def digit_strings(count: int) -> list[str]:
@@ -30,17 +31,17 @@ def digit_strings(count: int) -> list[str]:
 
 
 def test_frozen_runs_include_format_v1() -> None:
-    assert [folder.name for folder in FROZEN] == ["v1"]
+    assert [folder.name for folder in VERSIONS] == ["v1"]
 
 
-@pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
 def test_frozen_run_when_loaded_reverses_digits(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "run", symlinks=True)
     lines = digit_strings(50)
     assert nmt.load(copy, device="cpu").translate(lines) == [line[::-1] for line in lines]
 
 
-@pytest.mark.parametrize("folder", FROZEN, ids=lambda folder: folder.name)
+@pytest.mark.parametrize("folder", VERSIONS, ids=lambda folder: folder.name)
 def test_frozen_run_checkpoint_restores_model_and_optimizer(folder: Path) -> None:
     run = RunDir(folder)
     config, tokenizers = load_config(run.config), load_tokenizers(run)

@@ -13,7 +13,7 @@ from nmt.core.run_dir import RunDir
 from nmt.errors import RunError
 from nmt.runs.listing import find_runs, format_json_lines, format_table, summarize_runs
 from nmt.runs.summary import RunSummary
-from tests.support.run_folders import PARAMETERS, finish, write_report, write_run
+from tests.support.run_folders import PARAMETERS, write_finished, write_report, write_run
 
 
 def run_names(folder: Path) -> set[str]:
@@ -83,7 +83,7 @@ def test_format_json_lines_contains_all_fields(tmp_path: Path) -> None:
 
 def test_format_table_aligns_columns(tmp_path: Path) -> None:
     run = write_run(tmp_path / "one")
-    finish(run)
+    write_finished(run)
     write_report(run, news=12.345, talks=7.0)
     header, row, *details = format_table(summarize_runs(tmp_path), 80).split("\n")
     cells = {name: header.index(name) + len(name) for name in ("best", "test BLEU", "time")}

@@ -11,13 +11,20 @@ import yaml
 
 from nmt.core.run_dir import RunDir
 from nmt.runs.model_card import is_unchanged_card, write_card
-from tests.support.run_folders import BLEU, CONFIG, PARAMETERS, finish, write_report, write_run
+from tests.support.run_folders import (
+    BLEU,
+    CONFIG,
+    PARAMETERS,
+    write_finished,
+    write_report,
+    write_run,
+)
 
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunDir:
     run = write_run(tmp_path / "runs" / "small", updates=400)
-    finish(run)
+    write_finished(run)
     write_report(run, news=12.345, talks=7.0)
     return run
 
@@ -77,7 +84,7 @@ def test_write_card_front_matter_is_valid_for_hub(run: RunDir) -> None:
 def test_write_card_keeps_code_no_and_omits_zh_hant(tmp_path: Path) -> None:
     config = CONFIG.replace("src: en, tgt: fr", "src: 'no', tgt: zh_Hant")
     run = write_run(tmp_path / "run", updates=400, config=config)
-    finish(run)
+    write_finished(run)
     write_card(run, "fp32 on cpu")
     assert front_matter(run.model_card.read_text())["language"] == ["no"]
 
@@ -87,7 +94,7 @@ def test_write_card_lists_all_languages(tmp_path: Path) -> None:
     config = CONFIG.replace("train: [train]", f"train: {sets}")
     config = config.replace("valid: valid, test: [test]", "valid: 5")
     run = write_run(tmp_path / "run", updates=400, config=config)
-    finish(run)
+    write_finished(run)
     write_card(run, "fp32 on cpu")
     text = run.model_card.read_text()
     assert front_matter(text)["language"] == ["en", "fr", "de"]

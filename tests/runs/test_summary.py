@@ -13,16 +13,15 @@ import pytest
 from nmt.core import files
 from nmt.core.run_dir import RunDir
 from nmt.runs.summary import count_parameters, summarize_run
+from tests.support.paths import FROZEN_V1
 from tests.support.run_folders import (
     CONFIG,
     PARAMETERS,
-    finish,
+    write_finished,
     write_metrics,
     write_report,
     write_run,
 )
-
-FROZEN = Path(__file__).parents[1] / "frozen" / "v1"
 
 
 def test_summary_of_stopped_run_has_progress_and_best(tmp_path: Path) -> None:
@@ -84,7 +83,7 @@ def test_summary_of_locked_run_without_config_is_preparing(tmp_path: Path) -> No
 
 def test_summary_of_finished_or_failed_run_names_reason(tmp_path: Path) -> None:
     run = write_run(tmp_path / "run", updates=400)
-    finish(run)
+    write_finished(run)
     summary = summarize_run(run, "run")
     assert (summary.state, summary.why) == ("finished", "max_updates 400 reached")
     assert (summary.update, summary.seconds) == (400, 41)
@@ -165,7 +164,7 @@ def test_summary_of_damaged_run_lists_problems(
     tmp_path: Path, damage: Callable[[RunDir], object], word: str
 ) -> None:
     run = write_run(tmp_path / "run")
-    finish(run)
+    write_finished(run)
     assert summarize_run(run, "run").problems == []
     damage(run)
     summary = summarize_run(run, "run")
@@ -194,7 +193,7 @@ def test_summary_invalid_values_are_none(tmp_path: Path) -> None:
 
 
 def test_summary_of_first_release_run_has_no_problems() -> None:
-    summary = summarize_run(RunDir(FROZEN), "v1")
+    summary = summarize_run(RunDir(FROZEN_V1), "v1")
     assert (summary.state, summary.problems) == ("finished", [])
     assert (summary.update, summary.metric, summary.pairs) == (300, "bleu", None)
     assert summary.parameters

@@ -25,7 +25,7 @@ QUIET = (
 
 
 @contextmanager
-def started(profile: Path) -> Iterator[Any]:
+def open_browser(profile: Path) -> Iterator[Any]:
     """Yield a running browser that keeps its profile in this folder."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
@@ -44,14 +44,14 @@ def find(browser: Any, selector: str) -> list[Any]:
     return list(browser.find_elements("css selector", selector))
 
 
-def choose(browser: Any, name: str, value: object) -> None:
+def select_option(browser: Any, name: str, value: object) -> None:
     """Select a value in the select element with this id."""
     from selenium.webdriver.support.ui import Select
 
     Select(find(browser, f"#{name}")[0]).select_by_value(str(value))
 
 
-def depth(element: Any) -> float:
+def background_opacity(element: Any) -> float:
     """Return the opacity of the background color of a cell or token."""
     colour = element.value_of_css_property("background-color")
     parts = colour[colour.index("(") + 1 : -1].split(",")

@@ -59,7 +59,7 @@ def nmt(*arguments: object, stdin: str | bytes = b"") -> Result:
     return Result(code, *texts)
 
 
-def done(result: Result) -> Result:
+def assert_success(result: Result) -> Result:
     """Return the result of a command that succeeded; otherwise fail with its stderr."""
     assert result.code == 0, result.err
     return result
@@ -68,12 +68,12 @@ def done(result: Result) -> Result:
 def translate_lines(run: Path, lines: list[str], *flags: object) -> list[str]:
     """Translate lines with `nmt translate`; return one output line per input line."""
     text = "".join(f"{line}\n" for line in lines)
-    translations = done(nmt("translate", "-m", run, *flags, stdin=text)).lines
+    translations = assert_success(nmt("translate", "-m", run, *flags, stdin=text)).lines
     assert len(translations) == len(lines)
     return translations
 
 
-def in_process_of_its_own(
+def run_new_process(
     *arguments: object, stdin: bytes = b"", cwd: Path | None = None
 ) -> subprocess.CompletedProcess[bytes]:
     """Run a command in a new process until it ends."""

@@ -48,7 +48,7 @@ def write_metrics(run: RunDir, records: Sequence[dict[str, Any]]) -> None:
     run.metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
-def stamp(name: str, content: str) -> dict[str, Any]:
+def make_fingerprint(name: str, content: str) -> dict[str, Any]:
     """Return the fingerprint of a file; `content` replaces its hash."""
     return {"path": f"/text/{name}", "size": 9, "mtime_ns": 1, "sha256": content * 8}
 
@@ -89,11 +89,11 @@ def write_checkpoint(run: RunDir, update: int) -> None:
 
 def write_texts(run: RunDir, train: str = "abcdefgh") -> None:
     """Write the records of tokenizer and corpus; `train` replaces the hash of the training text."""
-    inputs = [stamp("train.en", train), stamp("train.fr", "12345678")]
+    inputs = [make_fingerprint("train.en", train), make_fingerprint("train.fr", "12345678")]
     run.tokenizer_meta.write_text(json.dumps({"inputs": inputs}))
     for part, files in (
         ("train", inputs),
-        ("valid", [stamp("valid.en", "v"), stamp("valid.fr", "w")]),
+        ("valid", [make_fingerprint("valid.en", "v"), make_fingerprint("valid.fr", "w")]),
     ):
         folder = run.corpus / part / "0"
         folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def write_texts(run: RunDir, train: str = "abcdefgh") -> None:
         (folder / "meta.json").write_text(json.dumps({**counts, "inputs": files}))
 
 
-def finish(run: RunDir, update: int = 400) -> None:
+def write_finished(run: RunDir, update: int = 400) -> None:
     content = {"reason": "max_updates 400 reached", "update": update, "seconds": 41.0}
     run.finished.write_text(json.dumps(content))
 

@@ -91,9 +91,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if page.cuts:
             body = body[: page.cuts.pop(0)]
         with suppress(ConnectionError):
-            for at in range(0, len(body), 1000):
+            for offset in range(0, len(body), 1000):
                 time.sleep(page.pause)
-                request.sent += self.wfile.write(body[at : at + 1000])
+                request.sent += self.wfile.write(body[offset : offset + 1000])
 
     def start(self, page: Page, request: Request) -> tuple[int, int]:
         """Return the first byte to send, and the status."""
@@ -109,7 +109,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(pages: dict[str, Page] | None = None) -> Iterator[Site]:
+def run_server(pages: dict[str, Page] | None = None) -> Iterator[Site]:
     """Serve pages on a free local port."""
     site = Site("", pages or {})
     handler = functools.partial(Handler, site=site)

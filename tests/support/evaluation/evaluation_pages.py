@@ -18,8 +18,8 @@ from nmt.runs.learning_curves import read_curves
 from tests.support.evaluation.explanations import make_explanation
 
 LINES = 60
-NASTY = 'Le <script>alert("x")</script><!-- chien'
-EMPTY, LOST, ODD = 7, 12, 5
+HOSTILE_HYPOTHESIS = 'Le <script>alert("x")</script><!-- chien'
+EMPTY_LINE, LOST_NUMBER_LINE, HOSTILE_LINE = 7, 12, 5
 """Lines, from 1, where the first system has no hypothesis, no number and the hypothesis NASTY."""
 
 
@@ -77,9 +77,9 @@ def make_hypotheses(test_set: TestSet, system: int) -> list[str]:
         for i, line in enumerate(test_set.references[0])
     ]
     if system == 0 and test_set.name == "news":
-        lines[EMPTY - 1] = ""
-        lines[LOST - 1] = "Le chien voit les vieilles maisons et aboie."
-        lines[ODD - 1] = NASTY
+        lines[EMPTY_LINE - 1] = ""
+        lines[LOST_NUMBER_LINE - 1] = "Le chien voit les vieilles maisons et aboie."
+        lines[HOSTILE_LINE - 1] = HOSTILE_HYPOTHESIS
     if system == 1 and test_set.name == "talks":
         lines[1] = "猫は家で寝ています"
     return lines

@@ -29,7 +29,7 @@ def random_lines(count: int, seed: int) -> list[str]:
     return [" ".join(rng.choices(WORDS, k=rng.randint(4, 12))) + "." for _ in range(count)]
 
 
-def with_faults(lines: Sequence[str], rate: float, seed: int) -> list[str]:
+def replace_words(lines: Sequence[str], rate: float, seed: int) -> list[str]:
     """Return lines with a fraction `rate` of the words replaced."""
     rng = random.Random(seed)
     return [

@@ -24,7 +24,7 @@ def make_model(seed: int = 1, **settings: Any) -> RNNModel:
     return model
 
 
-def make_any(settings: dict[str, Any], seed: int = 1) -> AnyModel:
+def make_arch_model(settings: dict[str, Any], seed: int = 1) -> AnyModel:
     """Return a tiny model of any architecture in eval mode."""
     if settings.get("arch") != "transformer":
         return make_model(seed, **settings)

@@ -18,7 +18,7 @@ import torch
 from nmt.core.distributed.process_group import connect_processes
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
-from tests.support.promises.bad_numbers import poison
+from tests.support.promises.bad_numbers import insert_bad_number
 from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from tests.support.training.distributed_job import make_trainer, squares
 from tests.support.training.tiny_trainer import batches_of
@@ -31,7 +31,7 @@ PATIENCE = 15.0
 def train_steps(trainer: Trainer) -> dict[str, Any]:
     """Train a few steps, one with a bad loss on rank 1; return the weights after each step."""
     if trainer.ranks.rank == 1:
-        poison(trainer, "loss inf", lambda number: number == BAD)
+        insert_bad_number(trainer, "loss inf", lambda number: number == BAD)
     weights, norms = [], []
     for batch in batches_of(trainer)[:5]:
         _, norm = trainer.train_step(trainer.micro_batcher.build(trainer.corpus, batch))
@@ -78,6 +78,6 @@ def main() -> None:
 
 if __name__ == "__main__":
     if name := os.environ.get(MUTANT_VARIABLE):
-        MUTANTS[name].plant()
+        MUTANTS[name].install()
     torch.set_num_threads(1)
     main()

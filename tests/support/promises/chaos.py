@@ -18,12 +18,12 @@ from pathlib import Path
 
 from tests.support.promises.process_killing import (
     PATIENCE_SECONDS,
-    run_killed,
-    run_whole,
-    started,
-    wait_for_a_moment,
+    run_in_process_group,
+    run_to_end,
+    run_with_kills,
+    wait_random_time,
 )
-from tests.support.promises.rank_failures import STORES, Loss, run_losing
+from tests.support.promises.rank_failures import STORES, RankFailure, run_with_rank_failure
 from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 FAULTY_DISK = [sys.executable, "-m", "tests.support.promises.faulty_disk_command_line"]
@@ -34,97 +34,97 @@ STOPS = {signal.SIGTERM: 143, signal.SIGINT: 130, signal.SIGUSR1: 85}
 Round = Callable[[SmallRun, random.Random], None]
 
 
-def killed(small: SmallRun, rng: random.Random) -> None:
+def kill_at_random_times(small: SmallRun, rng: random.Random) -> None:
     """Kill the run a few times at random points."""
-    run_killed(small, rng, kills=3)
+    run_with_kills(small, rng, kills=3)
 
 
-def killed_at_the_disk(small: SmallRun, rng: random.Random) -> None:
+def kill_at_disk_operations(small: SmallRun, rng: random.Random) -> None:
     """Kill the run three times, each time before or after a disk operation."""
     for _ in range(3):
-        code, output = struck(small, "kill", rng)
+        code, output = run_with_disk_fault(small, "kill", rng)
         assert code in (0, -signal.SIGKILL), output
-    run_whole(small)
+    run_to_end(small)
 
 
-def on_a_full_disk(small: SmallRun, rng: random.Random) -> None:
+def fill_disk(small: SmallRun, rng: random.Random) -> None:
     """Fill the disk at a random operation, and free it for the next start."""
     before = small.updates
-    code, output = struck(small, "full", rng)
+    code, output = run_with_disk_fault(small, "full", rng)
     assert code in (0, 2), output
     assert "Traceback" not in output, output
     assert code == 0 or "No space left on device" in output, output
     assert max(small.updates, default=0) >= max(before, default=0)
     temporary_files = list(small.run.rglob(".*.tmp"))
     assert temporary_files == [], output
-    run_whole(small)
+    run_to_end(small)
 
 
-def struck(small: SmallRun, how: str, rng: random.Random) -> tuple[int, str]:
+def run_with_disk_fault(small: SmallRun, how: str, rng: random.Random) -> tuple[int, str]:
     """Run with a fault at a random operation; return the exit code and stderr."""
-    said = small.run.with_suffix(".said")
+    stderr_file = small.run.with_suffix(".stderr")
     line = [*FAULTY_DISK, how, str(rng.randrange(STEPS)), *small.arguments()]
-    with started(line, said) as process:
-        return process.wait(PATIENCE_SECONDS), said.read_text()
+    with run_in_process_group(line, stderr_file) as process:
+        return process.wait(PATIENCE_SECONDS), stderr_file.read_text()
 
 
-def signalled(small: SmallRun, rng: random.Random) -> None:
+def send_signal(small: SmallRun, rng: random.Random) -> None:
     """Send a signal during training or validation; the run saves and ends with its exit code."""
     output = small.run.with_suffix(".output")
     number = rng.choice(list(STOPS))
-    with started(small.command(), output) as process:
-        if wait_for_a_moment(small, process, rng, in_training=True):
+    with run_in_process_group(small.command(), output) as process:
+        if wait_random_time(small, process, rng, in_training=True):
             process.send_signal(number)
         code = process.wait(PATIENCE_SECONDS)
     finished = (small.run / "finished.json").exists()
     assert finished or code == STOPS[number], (
         f"{number.name}: exit code {code}\n{output.read_text()}"
     )
-    run_whole(small)
+    run_to_end(small)
 
 
-def losing_a_worker(small: SmallRun, rng: random.Random) -> None:
+def lose_rank(small: SmallRun, rng: random.Random) -> None:
     """Kill or stop one of two ranks; torchrun restarts both."""
     how = rng.choice([signal.SIGKILL, signal.SIGSTOP])
-    loss = Loss(rng.randrange(2), how, rng.choice(list(STORES)))
-    output = run_losing(small, rng, loss)
-    assert f"failed (exitcode: -9) local_rank: {loss.rank} " in output, f"{loss}\n{output}"
+    failure = RankFailure(rng.randrange(2), how, rng.choice(list(STORES)))
+    output = run_with_rank_failure(small, rng, failure)
+    assert f"failed (exitcode: -9) local_rank: {failure.rank} " in output, f"{failure}\n{output}"
 
 
 ROUNDS: dict[int, Round] = {
-    2: killed,
-    4: killed_at_the_disk,
-    6: on_a_full_disk,
-    8: signalled,
-    11: losing_a_worker,
+    2: kill_at_random_times,
+    4: kill_at_disk_operations,
+    6: fill_disk,
+    8: send_signal,
+    11: lose_rank,
 }
 """Rounds by the number of the guarantee; the seed selects one, modulo their number."""
 
 
-def promise_of(seed: int) -> int:
+def guarantee_of(seed: int) -> int:
     return list(ROUNDS)[seed % len(ROUNDS)]
 
 
-def undisturbed(folder: Path) -> dict[bool, SmallRun]:
+def run_references(folder: Path) -> dict[bool, SmallRun]:
     """Return uninterrupted runs: of one process (False) and of two ranks (True)."""
     small = make_small_run(folder)
-    alone, together = small.named("alone"), small.named("together")
-    run_whole(alone)
-    run_losing(together, random.Random(), None)
+    alone, together = small.with_name("alone"), small.with_name("together")
+    run_to_end(alone)
+    run_with_rank_failure(together, random.Random(), None)
     return {False: alone, True: together}
 
 
-def trouble(promise: int, seed: int, references: dict[bool, SmallRun]) -> str:
+def run_round(guarantee: int, seed: int, references: dict[bool, SmallRun]) -> str:
     """Run one round; return a description of the failure, or an empty text."""
-    reference = references[promise == 11]
-    small = reference.named(f"seed_{seed}")
+    reference = references[guarantee == 11]
+    small = reference.with_name(f"seed_{seed}")
     try:
-        ROUNDS[promise](small, random.Random(seed))
+        ROUNDS[guarantee](small, random.Random(seed))
         failure = differences(final_state(reference.run), final_state(small.run))
     except Exception as error:  # any error must be reported with its seed
         return f"{type(error).__name__}: {error}"
     if failure:
-        return f"differs from a run that nobody disturbed in {', '.join(failure)}"
+        return f"differs from an uninterrupted run in {', '.join(failure)}"
     shutil.rmtree(small.run)
     return ""
 
@@ -139,19 +139,24 @@ def main() -> int:
     seed = random.SystemRandom().randrange(10**6) if arguments.seed is None else arguments.seed
     folder = Path(tempfile.mkdtemp(prefix="nmt-chaos-"))
     begin = time.monotonic()
-    references = undisturbed(folder)
+    references = run_references(folder)
     rounds = 0
     while rounds == 0 or time.monotonic() < begin + 60 * arguments.minutes:
-        start, promise = time.monotonic(), promise_of(seed)
-        failure = trouble(promise, seed, references)
+        start, guarantee = time.monotonic(), guarantee_of(seed)
+        failure = run_round(guarantee, seed, references)
         seconds = time.monotonic() - start
-        print(f"promise {promise:2}  seed {seed}  {seconds:3.0f} s  {failure or 'ok'}", flush=True)
+        print(
+            f"guarantee {guarantee:2}  seed {seed}  {seconds:3.0f} s  {failure or 'ok'}", flush=True
+        )
         if failure:
-            print(f"its files are in {folder}; repeat it: scripts/chaos --minutes 0 --seed {seed}")
+            print(
+                f"The run folder is in {folder}. Repeat the round: "
+                f"scripts/chaos --minutes 0 --seed {seed}"
+            )
             return 1
         rounds, seed = rounds + 1, seed + 1
     shutil.rmtree(folder)
-    print(f"{rounds} rounds, nothing lost")
+    print(f"{rounds} rounds, no failure")
     return 0
 
 

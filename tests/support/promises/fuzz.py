@@ -41,10 +41,10 @@ from nmt.config.sections.data import DataConfig
 from nmt.config.sections.decode import DecodeConfig
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.sections.train import TrainConfig
+from tests.support.paths import ROOT
 
 SLOWEST = 10
 CODES = {value for name, value in vars(errors).items() if name.startswith("EXIT_")}
-ROOT = Path(__file__).resolve().parents[3]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
 CONFIG = """\
@@ -67,7 +67,7 @@ class Hang(BaseException):
 
 
 @dataclass(frozen=True)
-class Ended:
+class CommandResult:
     """Exit code and output of a command."""
 
     code: int
@@ -75,7 +75,9 @@ class Ended:
     err: str
 
 
-def ended(arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST) -> Ended:
+def run_command(
+    arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST
+) -> CommandResult:
     """Run a command in this process, in a folder; exceptions other than exits propagate."""
     out, err = (
         io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace", newline="\n")
@@ -102,7 +104,7 @@ def ended(arguments: list[str], stdin: bytes, folder: Path, limit: int = SLOWEST
     for stream in (out, err):
         stream.flush()
     stderr_text = err.buffer.getvalue().decode()  # type: ignore[attr-defined]
-    return Ended(int(str(code or 0)), out.buffer.getvalue(), stderr_text)  # type: ignore[attr-defined]
+    return CommandResult(int(str(code or 0)), out.buffer.getvalue(), stderr_text)  # type: ignore[attr-defined]
 
 
 @contextlib.contextmanager
@@ -121,9 +123,9 @@ def alarm(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous_handler)
 
 
-def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
+def check_command(arguments: list[str], stdin: bytes, folder: Path) -> CommandResult:
     """Run a command and check that it ends as documented."""
-    result = ended(arguments, stdin, folder)
+    result = run_command(arguments, stdin, folder)
     assert result.code in CODES, (result.code, result.err)
     assert "Traceback" not in result.err, result.err
     if result.code == errors.EXIT_USER_ERROR:
@@ -134,11 +136,11 @@ def judge(arguments: list[str], stdin: bytes, folder: Path) -> Ended:
 # -- run folders to damage ----------------------------------------------------------------
 
 
-class Ground:
+class FuzzFolder:
     """A folder with text, a config and a run of each architecture, to damage and restore."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self.fresh = folder / "ground", folder / "fresh"
+        self.folder, self.fresh = folder / "fuzz", folder / "fresh"
         self.fresh.mkdir()
         rng = random.Random(1)
         for name, count in (("train", 40), ("valid", 4), ("test", 3)):
@@ -150,7 +152,7 @@ class Ground:
             config.write_text(CONFIG.replace("ARCH", words))
             run = ["--run", arch, "--device", "cpu"]
             command = ["train", str(config), *run]
-            assert ended(command, b"", self.fresh, limit=600).code == 0
+            assert run_command(command, b"", self.fresh, limit=600).code == 0
         self.outside = folder / "outside"
         self.outside.mkdir()
         self.reset()
@@ -336,7 +338,7 @@ damages = st.tuples(
 JSONS = ["null", "[]", "{}", "1", '"x"', "[" * 5000, '{"format_version": []}', '{"update": "x"}']
 
 
-def harm(file: Path, damage: Damage) -> None:
+def damage_file(file: Path, damage: Damage) -> None:
     """Damage a file."""
     kind, position, sign = damage
     content = bytearray(file.read_bytes())
@@ -383,35 +385,35 @@ READING = [
 # -- properties ------------------------------------------------------------------------------
 
 
-def try_command_line(ground: Ground, arguments: list[str], stdin: bytes) -> None:
+def check_command_line(fuzz_folder: FuzzFolder, arguments: list[str], stdin: bytes) -> None:
     """Check any command line."""
-    ground.reset()
-    judge(arguments, stdin, ground.folder)
+    fuzz_folder.reset()
+    check_command(arguments, stdin, fuzz_folder.folder)
 
 
-def try_config(ground: Ground, text: str) -> None:
+def check_config(fuzz_folder: FuzzFolder, text: str) -> None:
     """Check any config."""
-    ground.reset()
-    (ground.folder / "odd.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
-    judge(["config", "show", "odd.yaml"], b"", ground.folder)
+    fuzz_folder.reset()
+    (fuzz_folder.folder / "odd.yaml").write_bytes(text.encode("utf-8", "surrogatepass"))
+    check_command(["config", "show", "odd.yaml"], b"", fuzz_folder.folder)
 
 
-def try_damage(
-    ground: Ground, arch: str, position: int, damage: Damage, command: list[str]
+def check_damage(
+    fuzz_folder: FuzzFolder, arch: str, position: int, damage: Damage, command: list[str]
 ) -> None:
     """Check any damage of a run folder."""
-    ground.reset()
-    names = ground.files(arch)
-    harm(ground.folder / arch / names[position % len(names)], damage)
+    fuzz_folder.reset()
+    names = fuzz_folder.files(arch)
+    damage_file(fuzz_folder.folder / arch / names[position % len(names)], damage)
     words = [word.replace("RUN", arch) for word in command]
-    judge(words, b"", ground.folder)
+    check_command(words, b"", fuzz_folder.folder)
 
 
-def try_text(ground: Ground, arch: str, stdin: bytes, policy: str) -> None:
+def check_text(fuzz_folder: FuzzFolder, arch: str, stdin: bytes, policy: str) -> None:
     """Check that any input gives one output line per input line."""
-    ground.reset()
-    result = judge(
-        ["translate", "-m", arch, "--device", "cpu", "--invalid", policy], stdin, ground.folder
+    fuzz_folder.reset()
+    result = check_command(
+        ["translate", "-m", arch, "--device", "cpu", "--invalid", policy], stdin, fuzz_folder.folder
     )
     if policy == "error" and result.code == errors.EXIT_USER_ERROR:
         assert "expected UTF-8" in result.err, result.err
@@ -420,13 +422,13 @@ def try_text(ground: Ground, arch: str, stdin: bytes, policy: str) -> None:
     assert result.out.count(b"\n") == stdin.count(b"\n")
 
 
-Try = Callable[..., None]
+Property = Callable[..., None]
 archs = st.sampled_from(sorted(MODELS))
-TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
-    "command lines": (try_command_line, {"arguments": command_lines(), "stdin": odd_stdin}),
-    "configs": (try_config, {"text": configs()}),
+PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
+    "command lines": (check_command_line, {"arguments": command_lines(), "stdin": odd_stdin}),
+    "configs": (check_config, {"text": configs()}),
     "run folders": (
-        try_damage,
+        check_damage,
         {
             "arch": archs,
             "position": st.integers(0, 999),
@@ -435,7 +437,7 @@ TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
         },
     ),
     "text": (
-        try_text,
+        check_text,
         {
             "arch": archs,
             "stdin": odd_stdin,
@@ -445,9 +447,9 @@ TRIES: dict[str, tuple[Try, dict[str, st.SearchStrategy[Any]]]] = {
 }
 
 
-def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
+def fuzz(fuzz_folder: FuzzFolder, name: str, examples: int, **how: Any) -> None:
     """Try a number of examples of a kind; raise the smallest failure."""
-    check, strategies = TRIES[name]
+    check, strategies = PROPERTIES[name]
 
     @settings(
         max_examples=examples,
@@ -458,10 +460,10 @@ def fuzz(ground: Ground, name: str, examples: int, **how: Any) -> None:
     )
     @given(**strategies)
     def check_example(**drawn: Any) -> None:
-        outside = sorted(ground.outside.parent.iterdir())
-        check(ground, **drawn)
-        assert sorted(ground.outside.parent.iterdir()) == outside, "wrote outside its folder"
-        assert not list(ground.outside.iterdir())
+        outside = sorted(fuzz_folder.outside.parent.iterdir())
+        check(fuzz_folder, **drawn)
+        assert sorted(fuzz_folder.outside.parent.iterdir()) == outside, "wrote outside its folder"
+        assert not list(fuzz_folder.outside.iterdir())
 
     check_example()
 
@@ -470,22 +472,22 @@ def main_() -> int:
     """Fuzz for `--minutes`; print each kind of failure once, with its seed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=20)
-    parser.add_argument("--only", choices=TRIES)
+    parser.add_argument("--only", choices=PROPERTIES)
     parser.add_argument("--seed", type=int, default=int(time.time()))
     arguments = parser.parse_args()
     end, seed = time.monotonic() + 60 * arguments.minutes, arguments.seed
     failures: set[str] = set()
-    counts = dict.fromkeys([arguments.only] if arguments.only else TRIES, 0)
+    counts = dict.fromkeys([arguments.only] if arguments.only else PROPERTIES, 0)
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(prefix="nmt-fuzz-") as folder:
-        ground = Ground(Path(folder))
+        fuzz_folder = FuzzFolder(Path(folder))
         while time.monotonic() < end:
             for name in counts:
                 seed += 1
                 random.seed(seed)
                 try:
                     phases = (Phase.generate, Phase.shrink)
-                    fuzz(ground, name, 25, phases=phases, report_multiple_bugs=False)
+                    fuzz(fuzz_folder, name, 25, phases=phases, report_multiple_bugs=False)
                 except (Exception, Hang, ExceptionGroup) as error:
                     text = traceback.format_exc()
                     location = text.strip().split("\n")[-8:]

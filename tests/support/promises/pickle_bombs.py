@@ -22,24 +22,29 @@ class Bomb:
         return os.mkdir, (str(self.marker),)
 
 
-def plain(marker: Path) -> bytes:
+def make_pickle(marker: Path) -> bytes:
     return pickle.dumps(Bomb(marker))
 
 
-def array(marker: Path) -> bytes:
+def make_array(marker: Path) -> bytes:
     stream = io.BytesIO()
     np.save(stream, np.array([Bomb(marker)], dtype=object), allow_pickle=True)
     return stream.getvalue()
 
 
-def checkpoint(marker: Path) -> bytes:
+def make_checkpoint(marker: Path) -> bytes:
     stream = io.BytesIO()
     torch.save({"weights": Bomb(marker)}, stream)
     return stream.getvalue()
 
 
-def yaml(marker: Path) -> bytes:
+def make_yaml(marker: Path) -> bytes:
     return f"data: !!python/object/apply:os.mkdir ['{marker}']\n".encode()
 
 
-BOMBS = {pickle_file.__name__: pickle_file for pickle_file in (plain, array, checkpoint, yaml)}
+BOMBS: dict[str, Callable[[Path], bytes]] = {
+    "pickle": make_pickle,
+    "array": make_array,
+    "checkpoint": make_checkpoint,
+    "yaml": make_yaml,
+}

@@ -20,10 +20,12 @@ PATIENCE_SECONDS = 120.0
 
 
 @contextmanager
-def started(line: list[str], output: Path, **more: str) -> Iterator[subprocess.Popen[bytes]]:
+def run_in_process_group(
+    line: list[str], output: Path, **variables: str
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process in a new group, and kill the group after the block.
 
-    The file `output` receives its output. `more` extends its environment.
+    The file `output` receives its output. `variables` extends its environment.
     """
     with open(output, "ab") as stream:
         process = subprocess.Popen(
@@ -31,7 +33,7 @@ def started(line: list[str], output: Path, **more: str) -> Iterator[subprocess.P
             stdin=subprocess.DEVNULL,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env=environment(**more),
+            env=environment(**variables),
             start_new_session=True,
         )
     try:
@@ -53,35 +55,35 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) 
     while not condition():
         if process.poll() is not None:
             return False
-        assert time.monotonic() < deadline, "it hangs"
+        assert time.monotonic() < deadline, "the process hangs"
         time.sleep(0.002)
     return True
 
 
-def run_whole(small: SmallRun) -> None:
+def run_to_end(small: SmallRun) -> None:
     """Start or resume a run, and wait until it is finished."""
     output = small.run.with_suffix(".output")
-    with started(small.command(), output) as process:
+    with run_in_process_group(small.command(), output) as process:
         assert process.wait(PATIENCE_SECONDS) == 0, output.read_text()
 
 
-def run_killed(small: SmallRun, rng: random.Random, kills: int) -> int:
+def run_with_kills(small: SmallRun, rng: random.Random, kills: int) -> int:
     """Kill a run at most `kills` times, then finish it; return the number of kills.
 
     Most kills follow a checkpoint by some milliseconds. The others are at any time of a start.
     """
     output = small.run.with_suffix(".output")
     for killed in range(kills):
-        with started(small.command(), output) as process:
+        with run_in_process_group(small.command(), output) as process:
             in_training = killed == 0 or rng.random() < 0.75
-            if not wait_for_a_moment(small, process, rng, in_training):
+            if not wait_random_time(small, process, rng, in_training):
                 assert process.returncode == 0, output.read_text()
                 return killed
-    run_whole(small)
+    run_to_end(small)
     return kills
 
 
-def wait_for_a_moment(
+def wait_random_time(
     small: SmallRun, process: subprocess.Popen[bytes], rng: random.Random, in_training: bool
 ) -> bool:
     """Wait for a random time in a process; return False if it ended first."""

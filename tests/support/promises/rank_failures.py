@@ -10,7 +10,7 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.support.promises.process_killing import started, wait_until
+from tests.support.promises.process_killing import run_in_process_group, wait_until
 from tests.support.promises.small_run import SmallRun
 from tests.support.torchrun_jobs import rank_processes
 
@@ -19,17 +19,17 @@ TIMEOUT_SECONDS = 5
 """Silence after which a rank counts as stopped."""
 END_SECONDS = TIMEOUT_SECONDS + 60
 """Time in which a job must end. It includes 30 s that torchrun grants the other ranks."""
-STORES = {"of torchrun": "0", "of the first worker": "1"}
+STORES = {"torchrun": "0", "first rank": "1"}
 """The process that hosts the store of the rendezvous: TORCH_DISABLE_SHARE_RDZV_TCP_STORE."""
 
 
 @dataclass(frozen=True)
-class Loss:
-    """The rank to lose, and the signal that it gets."""
+class RankFailure:
+    """The rank that fails, and the signal that it receives."""
 
     rank: int
     how: signal.Signals
-    store: str = "of torchrun"
+    store: str = "torchrun"
 
     def environment(self) -> dict[str, str]:
         """Return the environment of the ranks."""
@@ -39,21 +39,25 @@ class Loss:
         }
 
 
-def run_losing(
-    small: SmallRun, rng: random.Random, loss: Loss | None, workers: int = 2, restarts: int = 1
+def run_with_rank_failure(
+    small: SmallRun,
+    rng: random.Random,
+    failure: RankFailure | None,
+    workers: int = 2,
+    restarts: int = 1,
 ) -> str:
-    """Run a job and lose one rank at a random time in training; return its stderr.
+    """Run a job in which one rank fails at a random time in training; return its stderr.
 
     Raises AssertionError if the job does not end in time.
     """
     output = small.run.with_suffix(".output")
     launch = ["--nproc-per-node", str(workers), "--max-restarts", str(restarts), "--no-python"]
     line = [*TORCHRUN, *launch, "--", *small.command()]
-    more = loss.environment() if loss else {}
-    with started(line, output, **more) as job:
+    variables = failure.environment() if failure else {}
+    with run_in_process_group(line, output, **variables) as job:
         try:
-            if loss:
-                lose(small, rng, loss, job)
+            if failure:
+                fail_rank(small, rng, failure, job)
             code = job.wait(2 * END_SECONDS)
         finally:
             for process in rank_processes(job):  # each rank has its own session
@@ -62,16 +66,18 @@ def run_losing(
     return output.read_text()
 
 
-def lose(small: SmallRun, rng: random.Random, loss: Loss, job: subprocess.Popen[bytes]) -> None:
+def fail_rank(
+    small: SmallRun, rng: random.Random, failure: RankFailure, job: subprocess.Popen[bytes]
+) -> None:
     """Send the signal to the rank after a random checkpoint, and wait until the rank ends."""
     target_step = rng.randint(1, 25)
     assert wait_until(lambda: max(small.updates, default=0) >= target_step, job), (
-        "the job ended before the loss"
+        "the job ended before the failure"
     )
     time.sleep(rng.uniform(0, 0.05))
-    pid = rank_processes(job)[loss.rank]
-    os.kill(pid, loss.how)
+    pid = rank_processes(job)[failure.rank]
+    os.kill(pid, failure.how)
     begin = time.monotonic()
     while pid in rank_processes(job):
-        assert time.monotonic() < begin + END_SECONDS, f"rank {loss.rank} is still there"
+        assert time.monotonic() < begin + END_SECONDS, f"rank {failure.rank} still runs"
         time.sleep(0.05)

@@ -34,10 +34,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "bahdanau": {"attention": "bahdanau", "score": "additive", "d_embed": 8, "d_hidden": 8},
     "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
 }
-Make = Callable[..., "Noting"]
+MakeTrainer = Callable[..., "RecordingTrainer"]
 
 
-class Noting(Trainer):
+class RecordingTrainer(Trainer):
     """Records a digest of the batch of each update, and of the state after it."""
 
     batches: list[str]
@@ -63,7 +63,7 @@ def validate(state: TrainState) -> dict[str, float]:
 
 
 @pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
+def encoded_text(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
     """Return two text sets encoded by one tokenizer; the second has a tag."""
     folder = tmp_path_factory.mktemp("mixture")
     pairs = make_pairs()
@@ -77,11 +77,11 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]
 
 
 @pytest.fixture
-def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
+def make_trainer(encoded_text: tuple[Tokenizers, Corpus], tmp_path: Path) -> MakeTrainer:
     """Return a function that builds a trainer with a run folder of the given name."""
-    tokenizers, corpus = parts
+    tokenizers, corpus = encoded_text
 
-    def make(name: str, model: str, **values: Any) -> Noting:
+    def make_trainer(name: str, model: str, **values: Any) -> RecordingTrainer:
         sets = [TrainSet(prefix=Path(name), weight=1.0) for name in "ab"]
         settings = {
             "data__train": sets,
@@ -101,8 +101,10 @@ def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
         size = tokenizers.tgt.vocab_size
         network = build_model(config.model, size, size, tokenizers.tgt.pad)
         log, kind = RunLog(run.log, run.metrics), Precision("fp32", torch.device("cpu"))
-        trainer = Noting(config, run, log, network, corpus, tokenizers, kind, ProcessGroup())
+        trainer = RecordingTrainer(
+            config, run, log, network, corpus, tokenizers, kind, ProcessGroup()
+        )
         trainer.batches, trainer.states = [], []
         return trainer
 
-    return make
+    return make_trainer

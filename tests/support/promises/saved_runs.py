@@ -46,7 +46,7 @@ def _parts() -> tuple[Tokenizers, Corpus]:
     return tokenizers, corpus_from_pairs(pairs, tokenizers, folder / "corpus")
 
 
-def trainer_in(folder: Path, **values: Any) -> Trainer:
+def make_saving_trainer(folder: Path, **values: Any) -> Trainer:
     """Return a trainer that saves into `folder`, with the same first weights each time."""
     tokenizers, corpus = _parts()
     config = make_config(**values)
@@ -71,7 +71,7 @@ def validate(trainer: Trainer, score: float) -> None:
     trainer.validate(lambda state: {"bleu": score})
 
 
-def content_of(trainer: Trainer) -> bytes:
+def checkpoint_bytes(trainer: Trainer) -> bytes:
     """Return the content of a checkpoint as bytes, without durations."""
     state = TrainState(**{**vars(trainer.state), "seconds": 0.0})
     moments = [
@@ -83,7 +83,7 @@ def content_of(trainer: Trainer) -> bytes:
     return b"".join([repr(state).encode(), *weights, *moments])
 
 
-def taken_up(run: RunDir, trainer: Trainer, messages: list[str] | None = None) -> int | None:
+def resume_run(run: RunDir, trainer: Trainer, messages: list[str] | None = None) -> int | None:
     """Resume a run like `nmt train --resume`; return its step, or None without a checkpoint."""
     files.recover_interrupted_writes(run.path)
     trainer.run = trainer.checkpointer.run = run
@@ -93,12 +93,12 @@ def taken_up(run: RunDir, trainer: Trainer, messages: list[str] | None = None) -
     return trainer.state.step
 
 
-def strays(run: RunDir) -> list[Path]:
+def temporary_files(run: RunDir) -> list[Path]:
     """Return temporary and set-aside files."""
     return list(run.path.rglob(".*"))
 
 
-def points_of(act: Callable[[], object]) -> list[str]:
+def fault_points(act: Callable[[], object]) -> list[str]:
     """Run `act`; return the points at which a fault can occur."""
     events: list[str] = []
     with disk_hook(events.append):
@@ -106,27 +106,27 @@ def points_of(act: Callable[[], object]) -> list[str]:
     return events
 
 
-def at(point: int, fault: Callable[[], None]) -> Callable[[str], None]:
+def fault_hook(point: int, fault: Callable[[], None]) -> Callable[[str], None]:
     """Return a hook that fails at this operation, counted from 0, and at all later ones."""
     numbers = count()
 
-    def strike(name: str) -> None:
+    def hook(name: str) -> None:
         if next(numbers) >= point:
             fault()
 
-    return strike
+    return hook
 
 
-def dead() -> None:
+def raise_killed() -> None:
     """Raise the exception that simulates a killed process."""
     raise Killed
 
 
-def killed_at(point: int, act: Callable[[], object]) -> bool:
+def is_killed_at(point: int, act: Callable[[], object]) -> bool:
     """Run `act` in a child process that is killed at `point`; return whether it was killed."""
     child = os.fork()
     if child == 0:
-        install_disk_hook(at(point, lambda: os.kill(os.getpid(), signal.SIGKILL)))
+        install_disk_hook(fault_hook(point, lambda: os.kill(os.getpid(), signal.SIGKILL)))
         try:
             act()
         except BaseException:

@@ -16,6 +16,8 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
+from tests.support.paths import ROOT
+
 NMT = [sys.executable, "-m", "tests.support.promises.mutants.mutated_command_line"]
 """The command line of a process that plants the mutant, if there is one."""
 TIMES = {"seconds", "tokens_per_second", "gflops_per_second", "data_wait", "ceiling_share"}
@@ -67,7 +69,7 @@ class SmallRun:
         folder = ["--run", str(self.run), "--resume", "--device", "cpu"]
         return ["train", str(self.config), *folder, *flags]
 
-    def named(self, name: str) -> SmallRun:
+    def with_name(self, name: str) -> SmallRun:
         """Return another run of the same config."""
         return SmallRun(self.config, self.run.with_name(name))
 
@@ -90,10 +92,10 @@ def make_small_run(folder: Path) -> SmallRun:
     return SmallRun(folder / "small.yaml", folder / "run")
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(**variables: str) -> dict[str, str]:
     """Return the environment of a process of such a run: one thread, the code of this checkout."""
-    path = [str(Path(__file__).resolve().parents[3]), os.environ.get("PYTHONPATH", "")]
-    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | more
+    path = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    return os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(path)} | variables
 
 
 def final_state(run: Path) -> dict[str, Any]:

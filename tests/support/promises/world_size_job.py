@@ -3,7 +3,7 @@
 usage: python -m tests.support.promises.world_size_job FOLDER MODEL SIZE:UPDATES,...
 For example, 1:40 4:23,2:40 are two runs.
 
-The models use float64 and no dropout. FOLDER/RUN/found.json receives the pairs and the loss of each
+The models use float64 and no dropout. FOLDER/RUN/steps.json receives the pairs and the loss of each
 update. The ranks are forks, so that torch is imported once.
 """
 
@@ -26,7 +26,7 @@ from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from tests.support.training.distributed_job import make_trainer, rows_of
 
 
-def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
+def record_steps(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     """Train for a number of steps; return the pairs and the loss of each."""
     records = []
     workers, train_step = trainer.ranks, trainer.train_step
@@ -44,7 +44,7 @@ def follow(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     return records
 
 
-def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
+def run_rank(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
     """Run one rank."""
     torch.set_num_threads(1)
     if size > 1:
@@ -59,9 +59,9 @@ def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int
         trainer = make_trainer(folder, model, "ddp", workers)
         if trainer.run.last.exists():
             trainer.resume()
-        steps = follow(trainer, updates)
+        steps = record_steps(trainer, updates)
         if workers.is_main:
-            file = folder / "found.json"
+            file = folder / "steps.json"
             before = json.loads(file.read_text()) if file.exists() else []
             file.write_text(json.dumps(before + steps))
 
@@ -69,7 +69,7 @@ def work(folder: Path, model: str, rank: int, size: int, port: int, updates: int
 def main() -> None:
     folder, model, *runs = sys.argv[1:]
     if name := os.environ.get(MUTANT_VARIABLE):
-        MUTANTS[name].plant()
+        MUTANTS[name].install()
     for run in runs:
         train_in_phases(Path(folder) / run, model, run.split(","))
 
@@ -83,7 +83,7 @@ def train_in_phases(folder: Path, model: str, phases: list[str]) -> None:
             port = free.getsockname()[1]
         fork = multiprocessing.get_context("fork").Process
         processes = [
-            fork(target=work, args=(folder, model, rank, size, port, updates))
+            fork(target=run_rank, args=(folder, model, rank, size, port, updates))
             for rank in range(size)
         ]
         for process in processes:

@@ -26,7 +26,7 @@ def linear(w: Weights, name: str, x: Tensor) -> Tensor:
 # -- recurrent -------------------------------------------------------------------------------
 
 
-def tables(w: Weights) -> tuple[Tensor, Tensor, Tensor]:
+def embedding_tables(w: Weights) -> tuple[Tensor, Tensor, Tensor]:
     """Return the source embeddings, the target embeddings and the output weights."""
     for src, tgt in (
         ("encoder.embedding", "decoder.embedding"),
@@ -71,15 +71,15 @@ def recurrent(
     attention: str, parts: int, feeding: bool
 ) -> Callable[[Weights, list[int], list[int]], Tensor]:
     def run(w: Weights, src: list[int], tgt: list[int]) -> Tensor:
-        src_table, tgt_table, _ = tables(w)
-        embedded = src_table[src]
+        src_table, tgt_table, _ = embedding_tables(w)
+        embed_tokens = src_table[src]
         half = w["encoder.layers.0.weight_hh_l0"].size(1)
         sides, finals = [], []
         for suffix, order in (("", range(len(src))), ("_reverse", range(len(src) - 1, -1, -1))):
-            state = [embedded.new_zeros(half) for _ in range(parts)]
+            state = [embed_tokens.new_zeros(half) for _ in range(parts)]
             states: dict[int, Tensor] = {}
             for position in order:
-                state = cell(w, "encoder.layers.0", suffix, embedded[position], state)
+                state = cell(w, "encoder.layers.0", suffix, embed_tokens[position], state)
                 states[position] = state[0]
             sides.append(torch.stack([states[position] for position in range(len(src))]))
             finals.append(state)
@@ -145,7 +145,7 @@ def feed_forward(w: Weights, name: str, x: Tensor) -> Tensor:
     return linear(w, f"{name}.out", torch.relu(inner))
 
 
-def embedded(table: Tensor, tokens: list[int]) -> Tensor:
+def embed_tokens(table: Tensor, tokens: list[int]) -> Tensor:
     """Return scaled embeddings plus sinusoids with angles in fp32."""
     width = table.size(1)
     angles = torch.arange(len(tokens))[:, None].float() * 10_000.0 ** -(
@@ -157,15 +157,15 @@ def embedded(table: Tensor, tokens: list[int]) -> Tensor:
 
 def transformer(layers: int, heads: int) -> Hidden:
     def run(w: Weights, src: list[int], tgt: list[int]) -> Tensor:
-        src_table, tgt_table, _ = tables(w)
-        x = embedded(src_table, src)
+        src_table, tgt_table, _ = embedding_tables(w)
+        x = embed_tokens(src_table, src)
         for i in range(layers):
             name = f"encoder.{i}"
             inputs = norm(w, f"{name}.attention_sum.norm", x)
             x = x + multi_head(w, f"{name}.attention", heads, inputs, inputs, causal=False)
             x = x + feed_forward(w, f"{name}.feed_forward", x)
         memory = norm(w, "encoder_norm", x)
-        x = embedded(tgt_table, tgt)
+        x = embed_tokens(tgt_table, tgt)
         for i in range(layers):
             name = f"decoder.{i}"
             inputs = norm(w, f"{name}.past_sum.norm", x)
@@ -183,7 +183,7 @@ def transformer(layers: int, heads: int) -> Hidden:
 
 def smoothed_loss(w: Weights, hidden: Tensor, targets: list[int], smoothing: float) -> Tensor:
     """Return the sum over tokens of -(1 - e) log p(target) - e mean log p."""
-    table = tables(w)[2]
+    table = embedding_tables(w)[2]
     log_p = F.log_softmax(hidden @ table.t() + w["output.bias"], 1)
     target_log_p = log_p[range(len(targets)), targets]
     return -((1 - smoothing) * target_log_p + smoothing * log_p.mean(1)).sum()

@@ -20,11 +20,11 @@ MUTANT_VARIABLE = "NMT_TEST_MUTANT"
 class Mutant:
     """A deliberate bug."""
 
-    promise: int
+    guarantee: int
     """The number of the guarantee in docs/promises.md that it breaks."""
-    caught_by: str
+    detecting_test: str
     """The test that must fail: FILE::NAME or FILE in tests/promises/."""
-    plant: Callable[[], None]
+    install: Callable[[], None]
     """Replaces the correct code in this process until its end."""
 
 

@@ -46,11 +46,11 @@ def _delete_damaged_checkpoint() -> None:
 
 
 def _restart_if_all_are_damaged() -> None:
-    real = resume.newest_intact_checkpoint
+    original = resume.newest_intact_checkpoint
 
     def silent(run: Any, warn: Callable[[str], None]) -> Path | None:
         try:
-            return real(run, warn)
+            return original(run, warn)
         except resume.RunError:
             return None
 
@@ -64,58 +64,58 @@ def _skip_space_check() -> None:
 
 
 def _keep_partial_file() -> None:
-    real = files.remove
+    original = files.remove
 
     def remove(path: Path) -> None:
         if not path.name.startswith("."):
-            real(path)
+            original(path)
 
     files.remove = remove
 
 
 def _prune_best() -> None:
-    real = checkpoint.prune_checkpoints
-    checkpointer.prune_checkpoints = lambda run, best, keep_last: real(run, [], keep_last)
+    original = checkpoint.prune_checkpoints
+    checkpointer.prune_checkpoints = lambda run, best, keep_last: original(run, [], keep_last)
 
 
 def _prune_before_save() -> None:
-    real = checkpointer.save_checkpoint
+    original = checkpointer.save_checkpoint
 
     def save(run: Any, *arguments: Any, **flags: Any) -> Path:
         for folder in run.checkpoints.glob("step_*"):
             shutil.rmtree(folder)
-        return real(run, *arguments, **flags)
+        return original(run, *arguments, **flags)
 
     checkpointer.save_checkpoint = save
 
 
 def _keep_leftovers() -> None:
-    real = trainer.Trainer.resume
+    original = trainer.Trainer.resume
 
     def resume(self: trainer.Trainer) -> None:
         prune, checkpointer.prune_checkpoints = checkpointer.prune_checkpoints, lambda *_: []
-        real(self)
+        original(self)
         checkpointer.prune_checkpoints = prune
 
     trainer.Trainer.resume = resume
 
 
 def _skip_weight_hash() -> None:
-    real = manifest._check_file
+    original = manifest._check_file
 
     def sizes(file: Path, entry: dict[str, Any]) -> None:
         if file.stat().st_size != entry["size"]:
-            real(file, entry)
+            original(file, entry)
 
     manifest._check_file = sizes
 
 
 def _skip_tokenizer_comparison() -> None:
-    real = compatibility.identity_differences
+    original = compatibility.identity_differences
 
     def model_only(record: Any, *arguments: Any, **flags: Any) -> list[str]:
         ingredients = {"model": record.get("ingredients", {}).get("model", {})}
-        return real({"ingredients": ingredients}, *arguments, **flags)
+        return original({"ingredients": ingredients}, *arguments, **flags)
 
     loading.identity_differences = model_only
 
@@ -131,8 +131,8 @@ BEST = "test_best_and_last.py::test_checkpoints_history_keeps_best_and_last"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
     "folder filled in place": (4, COMPLETE, _fill_folder_in_place),
-    "replaced folder swept": (4, f"{COMPLETE}[save_again]", _delete_replaced_folder),
-    "leftovers stay": (
+    "replaced folder deleted": (4, f"{COMPLETE}[save_again]", _delete_replaced_folder),
+    "old checkpoints not pruned": (
         4,
         "test_whole_or_absent.py::test_save_killed_at_every_point_is_complete_or_absent[save_third]",
         _keep_leftovers,
@@ -142,8 +142,8 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
         "test_whole_or_absent.py::test_save_checkpoint_syncs_files_and_writes_manifest_last",
         _skip_folder_sync,
     ),
-    "damage not looked for": (5, DAMAGED, _skip_damage_check),
-    "damaged one deleted": (5, DAMAGED, _delete_damaged_checkpoint),
+    "damage not checked": (5, DAMAGED, _skip_damage_check),
+    "damaged checkpoint deleted": (5, DAMAGED, _delete_damaged_checkpoint),
     "restarted if all are damaged": (
         5,
         "test_damaged_newest.py::test_resume_with_all_damaged_checkpoints_lists_each",
@@ -154,13 +154,13 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
         "test_full_disk.py::test_train_without_space_for_two_checkpoints_is_refused",
         _skip_space_check,
     ),
-    "half-written file left": (
+    "partial file kept": (
         6,
         "test_full_disk.py::test_save_full_disk_keeps_earlier_checkpoints",
         _keep_partial_file,
     ),
-    "best pruned": (7, BEST, _prune_best),
-    "pruned before saved": (7, BEST, _prune_before_save),
+    "best checkpoint pruned": (7, BEST, _prune_best),
+    "pruned before save": (7, BEST, _prune_before_save),
     "weights not hashed": (
         15,
         "test_changed_files.py::test_changed_model_byte_is_detected",
@@ -171,7 +171,7 @@ MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
         "test_changed_files.py::test_changed_model_byte_is_detected",
         _skip_tokenizer_comparison,
     ),
-    "locks not heeded": (
+    "locks ignored": (
         16,
         "test_one_run_a_folder.py::test_run_lock_second_run_is_refused_stale_lock_ignored",
         _ignore_locks,

@@ -86,12 +86,12 @@ RESTART = "test_lost_worker.py::test_torchrun_restart_uses_new_rendezvous"
 LOST = "test_lost_worker.py::test_torchrun_stopped_main_rank_is_named_and_restarted"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "lose moments": (2, KILLED, lose_moments),
-    "skip a batch": (2, KILLED, skip_a_batch),
-    "deal only full rounds": (3, WORLDS, drop_uneven_pairs),
-    "begin the epoch again": (3, WORLDS, restart_epoch),
-    "hear nothing": (11, LOST, send_no_heartbeats),
-    "meet where we met": (11, RESTART, reuse_rendezvous),
-    "blame another": (11, LOST, name_wrong_rank),
+    "optimizer without moments": (2, KILLED, lose_moments),
+    "batch skipped at resume": (2, KILLED, skip_a_batch),
+    "uneven pairs dropped": (3, WORLDS, drop_uneven_pairs),
+    "epoch restarted at resume": (3, WORLDS, restart_epoch),
+    "heartbeats not sent": (11, LOST, send_no_heartbeats),
+    "rendezvous reused": (11, RESTART, reuse_rendezvous),
+    "wrong rank named": (11, LOST, name_wrong_rank),
 }
 """By name: the guarantee, the test that detects the mutant, and the function that applies it."""

@@ -11,7 +11,7 @@ from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 
 if __name__ == "__main__":
     if name := os.environ.get(MUTANT_VARIABLE):
-        MUTANTS[name].plant()
+        MUTANTS[name].install()
     from nmt.cli.app import main
 
     main()

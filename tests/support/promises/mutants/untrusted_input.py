@@ -78,37 +78,37 @@ def drop_skipped_lines() -> None:
 
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "arrays unpickle": (
+    "arrays unpickled": (
         12,
         "test_no_code.py::test_corpus_array_with_pickle_is_refused_by_name",
         unpickle_arrays,
     ),
-    "yaml without caps": (
+    "YAML limits ignored": (
         12,
         "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
         ignore_yaml_limits,
     ),
-    "yaml with tags": (
+    "YAML tags accepted": (
         12,
         "test_no_code.py::test_yaml_tags_and_size_limits_are_enforced",
         accept_yaml_tags,
     ),
-    "models unchecked": (
+    "tokenizer model not checked": (
         13,
         "test_tokenizer_models.py::test_tokenizer_model_crafted_is_refused",
         skip_model_check,
     ),
-    "deaths unnoticed": (
+    "crashed child ignored": (
         13,
         "test_tokenizer_models.py::test_tokenizer_validation_crash_raises_data_error",
         ignore_crashed_child,
     ),
-    "lines split anywhere": (
+    "lines split at Unicode separators": (
         14,
         "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
         split_at_unicode_separators,
     ),
-    "skipped lines are gone": (
+    "skipped lines dropped": (
         14,
         "test_any_bytes.py::test_translate_any_bytes_gives_one_line_per_line",
         drop_skipped_lines,

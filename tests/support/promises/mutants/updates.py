@@ -22,10 +22,10 @@ from nmt.training.trainer import Trainer
 
 def drop_moments() -> None:
     """A resumed run has an optimizer without moments."""
-    real = checkpointer.load_checkpoint
+    original = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: torch.optim.Optimizer, average: Any) -> Any:
-        state = real(folder, model, optimizer, average)
+        state = original(folder, model, optimizer, average)
         optimizer.state.clear()
         return state
 
@@ -39,10 +39,10 @@ def keep_one_generator() -> None:
 
 def restart_moving_average() -> None:
     """The moving average of a resumed run begins at the weights."""
-    real = checkpointer.load_checkpoint
+    original = checkpointer.load_checkpoint
 
     def load(folder: Any, model: Any, optimizer: Any, average: Any) -> Any:
-        state = real(folder, model, optimizer, average)
+        state = original(folder, model, optimizer, average)
         if average is not None:
             average.restart()
         return state
@@ -52,10 +52,10 @@ def restart_moving_average() -> None:
 
 def skip_batch() -> None:
     """A resumed run skips a batch."""
-    real = Trainer.resume
+    original = Trainer.resume
 
     def resume(self: Trainer) -> None:
-        real(self)
+        original(self)
         self.state.batch += 1
 
     Trainer.resume = resume  # type: ignore[method-assign]
@@ -68,10 +68,10 @@ def ignore_signal_in_validation() -> None:
 
 def skip_due_validation() -> None:
     """A resumed run continues with the next step and skips a due validation."""
-    real = Trainer.resume
+    original = Trainer.resume
 
     def resume(self: Trainer) -> None:
-        real(self)
+        original(self)
         if self.state.step < (self.settings.max_updates or 0):
             self.state.scores.setdefault(str(self.state.step), 0.0)
 
@@ -133,10 +133,10 @@ def skip_without_limit() -> None:
 
 def drop_half_of_batch() -> None:
     """After an out-of-memory error, only half of the pairs are repeated."""
-    real = MicroBatcher.halve
+    original = MicroBatcher.halve
 
     def halve(self: MicroBatcher, batch: RankBatch, failed: int) -> RankBatch:
-        smaller = real(self, batch, failed)
+        smaller = original(self, batch, failed)
         return replace(smaller, micro_batches=smaller.micro_batches[::2])
 
     MicroBatcher.halve = halve  # type: ignore[method-assign]
@@ -144,14 +144,14 @@ def drop_half_of_batch() -> None:
 
 def keep_partial_gradient() -> None:
     """Gradients from before the out-of-memory error are added a second time."""
-    real = Trainer.forward_backward
+    original = Trainer.forward_backward
 
     def forward_backward(self: Trainer, batch: RankBatch, step: int) -> Losses:
         try:
-            return real(self, batch, step)
+            return original(self, batch, step)
         except MicroBatchOutOfMemory as error:
             gradients = [weight.grad for weight in self.model.parameters()]
-            losses = real(self, self.micro_batcher.halve(batch, error.index), step)
+            losses = original(self, self.micro_batcher.halve(batch, error.index), step)
             for weight, gradient in zip(self.model.parameters(), gradients, strict=True):
                 if gradient is not None and weight.grad is not None:
                     weight.grad += gradient
@@ -168,27 +168,27 @@ ENDS = "test_bad_numbers.py::test_train_many_skipped_steps_names_tensor_and_line
 HALVES = "test_out_of_memory.py::test_out_of_memory_halved_micro_batches_equal_gradient"
 
 MUTANTS: dict[str, tuple[int, str, Callable[[], None]]] = {
-    "moments stay behind": (1, RESUME, drop_moments),
-    "one generator runs on": (1, RESUME, keep_one_generator),
-    "moving average restarts": (1, RESUME, restart_moving_average),
-    "a batch is left out": (1, RESUME, skip_batch),
-    "validations hear nothing": (8, LEFT, ignore_signal_in_validation),
-    "due validation is forgotten": (8, SIGNAL, skip_due_validation),
-    "the second signal is ignored": (
+    "moments not restored": (1, RESUME, drop_moments),
+    "dropout seed constant": (1, RESUME, keep_one_generator),
+    "moving average restarted": (1, RESUME, restart_moving_average),
+    "batch skipped": (1, RESUME, skip_batch),
+    "signal ignored in validation": (8, LEFT, ignore_signal_in_validation),
+    "due validation skipped": (8, SIGNAL, skip_due_validation),
+    "second signal ignored": (
         8,
         "test_signals.py::test_second_signal_ends_process_at_once",
         ignore_second_signal,
     ),
-    "requeueing looks like an interrupt": (8, LEFT, give_usr1_the_code_of_int),
-    "each worker for itself": (
+    "exit code of SIGINT for SIGUSR1": (8, LEFT, give_usr1_the_code_of_int),
+    "signal kept on one rank": (
         8,
         "test_bad_numbers.py::test_nan_or_signal_on_one_rank_reaches_all",
         keep_signal_on_one_rank,
     ),
-    "the step is always taken": (9, BAD, step_on_nan),
-    "only gradients are looked at": (9, BAD, check_gradients_only),
-    "skipping goes on for ever": (9, ENDS, skip_without_limit),
-    "half of the update is lost": (10, HALVES, drop_half_of_batch),
-    "the broken gradient stays": (10, HALVES, keep_partial_gradient),
+    "gradient norm not checked": (9, BAD, step_on_nan),
+    "loss not checked": (9, BAD, check_gradients_only),
+    "skipped updates not limited": (9, ENDS, skip_without_limit),
+    "half of the batch dropped": (10, HALVES, drop_half_of_batch),
+    "partial gradient kept": (10, HALVES, keep_partial_gradient),
 }
 """By name: the guarantee, the test that detects the mutant, and the function that applies it."""
