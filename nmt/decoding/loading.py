@@ -171,8 +171,8 @@ def _warn_about_normalized_training_text(config: Config) -> None:
     if clean is not None and clean.normalise and not config.tokenizer.normalization:
         steps = ",".join(clean.normalise)
         logger.warning(
-            f"data.clean.normalise [{steps}] changed the training text of this model, and "
-            "nothing changes the text it reads now. Normalize it too: "
+            f"data.clean.normalise [{steps}] changed the training text of this model, but "
+            "the text to translate is not normalized. Normalize it: "
             f"--set tokenizer.normalization=[{steps}]"
         )
 

@@ -259,7 +259,7 @@ def read_weights(file: Path, names: Sequence[str]) -> Array:
         )
     if set(weights) != set(names):
         raise DataError(
-            f"{file}: has weights of {', '.join(weights)}; the scorers given are {', '.join(names)}"
+            f"{file}: expected weights of {', '.join(names)}, got weights of {', '.join(weights)}"
         )
     return np.array([float(weights[name]) for name in names])
 

@@ -76,7 +76,7 @@ def score_with_command(
     if process.returncode:
         message = process.stderr.strip()[-MAX_ERROR_CHARACTERS:] or "no message on stderr"
         raise DataError(
-            f"--comet-command: {arguments[0]} ended with {process.returncode}: {message}"
+            f"--comet-command: {arguments[0]} exited with code {process.returncode}: {message}"
         )
     output_lines = process.stdout.splitlines()
     score_lines = [line for line in output_lines if SEGMENT_LINE.search(line)] or output_lines

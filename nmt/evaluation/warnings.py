@@ -34,8 +34,8 @@ def tokenized_text(name: str, lines: Sequence[str]) -> list[str]:
     if share < MAX_TOKENIZED_SHARE:
         return []
     return [
-        f"{name}: {share:.0%} of the lines look tokenized; scores are made for plain text, "
-        "and tokenized text is scored otherwise"
+        f"{name}: {share:.0%} of the lines look tokenized; metrics expect plain text, "
+        "and tokenized text changes their scores"
     ]
 
 
@@ -51,7 +51,7 @@ def preprocessed_references(
         text = "".join(lines)
         is_lowercase = text.lower() == text and text.upper() != text
         if is_lowercase and hypothesis_text.lower() != hypothesis_text:
-            warnings.append(f"{name}: has no capital letter, the hypotheses have")
+            warnings.append(f"{name}: has no capital letters, but the hypotheses do")
     return warnings
 
 
@@ -72,8 +72,8 @@ def unicode_forms(
         return []
     return [
         f"{name}: {differing:,} of {word_count:,} words ({differing / word_count:.1%}) differ from "
-        "the reference in their Unicode form only, and every metric counts them as wrong: bring "
-        "both texts into one form, such as NFC (`uconv -x any-nfc`)"
+        "the reference only in their Unicode form, and every metric counts them as wrong: convert "
+        "both texts to one form, such as NFC (`uconv -x any-nfc`)"
     ]
 
 
@@ -85,8 +85,8 @@ def few_lines(line_count: int, half_interval: float) -> list[str]:
     if line_count >= MIN_TEST_LINES:
         return []
     return [
-        f"{line_count} lines are few: the 95% interval of BLEU is {half_interval:.1f} to either "
-        "side, and a difference must be large to be told from chance"
+        f"the test set has only {line_count} lines: the 95% interval of BLEU is "
+        f"±{half_interval:.1f}, and only large differences are significant"
     ]
 
 
@@ -95,14 +95,17 @@ def unsegmented_text(references: Sequence[str], tokenizer: str) -> list[str]:
     text = "".join(references)
     if tokenizer != "13a" or len(UNSPACED_SCRIPTS.findall(text)) <= len(text) / 2:
         return []
-    return ["BLEU cuts words by spaces, which this text has not: name its language by --tgt-lang"]
+    return [
+        "BLEU splits words at spaces, but this text has none between words: "
+        "name its language with --tgt-lang"
+    ]
 
 
 def leaked_sources(leaked: Sequence[int], line_count: int) -> list[str]:
     """Warn if sources of the test set are in the training text."""
     if not leaked:
         return []
-    return [f"{len(leaked)} of {line_count} sources stand in the training text letter for letter"]
+    return [f"{len(leaked)} of {line_count} sources appear verbatim in the training text"]
 
 
 def different_tokenizers(bleu_signatures: Mapping[str, str]) -> list[str]:
@@ -113,5 +116,7 @@ def different_tokenizers(bleu_signatures: Mapping[str, str]) -> list[str]:
     }
     if len({tuple(names) for names in tokenizers.values()}) < 2:
         return []
-    listing = ", ".join(f"{name} by {names[0]}" for name, names in tokenizers.items())
-    return [f"BLEU cuts the test sets by different tokenizers ({listing}): do not compare them"]
+    listing = ", ".join(f"{name}: {names[0]}" for name, names in tokenizers.items())
+    return [
+        f"BLEU uses different tokenizers for the test sets ({listing}): do not compare their scores"
+    ]

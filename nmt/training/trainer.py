@@ -205,8 +205,8 @@ class Trainer:
             if not is_out_of_memory(error):
                 raise
             raise RunError(
-                f"out of memory in the step of {self.settings.optimizer}, which makes its moments "
-                "in the first one: use a smaller model"
+                f"out of memory in the step of {self.settings.optimizer}, which allocates its "
+                "moments in the first one: use a smaller model"
             ) from None
         if self.ema is not None:
             self.ema.update(step)
@@ -246,15 +246,15 @@ class Trainer:
         tokens = max(batch.max_micro_batch_tokens // 2, self.config.data.max_length + 1)
         return RunError(
             f"out of memory with micro-batches of {batch.max_micro_batch_tokens} tokens, in a pass "
-            "in which all ranks wait for each other (continue with --resume and "
+            "that synchronizes all ranks (continue with --resume and "
             f"--set train.micro_batch_tokens={tokens})"
         )
 
     def _warn_about_memory(self, batch: RankBatch) -> None:
         self.log.warning(
             f"out of memory with micro-batches of {batch.max_micro_batch_tokens} tokens "
-            f"({batch.batch.src_length} source and {batch.batch.tgt_length} target tokens a pair); "
-            f"continuing with {self.micro_batcher.max_tokens}"
+            f"({batch.batch.src_length} source and {batch.batch.tgt_length} target tokens per "
+            f"pair); continuing with {self.micro_batcher.max_tokens}"
         )
 
     def _alignment_weight(self) -> float:
@@ -324,10 +324,10 @@ class Trainer:
         """Restore the weights of the last checkpoint; training continues with the next batch."""
         restored = self.checkpointer.restore_weights()
         if restored is None:
-            self.log.warning("no checkpoint to go back to yet")
+            self.log.warning("no checkpoint to restore yet")
             return
         self.log.info(
-            f"went back to the weights of update {restored.step}; the text since then is skipped"
+            f"restored the weights of update {restored.step}; the text since then is skipped"
         )
         self.checkpointer.save(self.state)
 

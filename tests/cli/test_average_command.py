@@ -170,7 +170,9 @@ def test_average_of_too_few_checkpoints_is_refused(tiny: Tiny, steps: list[Path]
     )
     shutil.rmtree(tiny.run / "checkpoints")
     assert_refused(nmt("average", tiny.run, "--best", 1, "-o", output), "got 0")
-    assert_refused(nmt("average", tiny.run, "-o", output), f"{tiny.run}: holds no checkpoint")
+    assert_refused(
+        nmt("average", tiny.run, "-o", output), f"{tiny.run}: expected a checkpoint, found none"
+    )
     assert not output.exists()
 
 

@@ -206,7 +206,7 @@ def test_evaluate_warnings_go_to_stderr(digits: Digits, tmp_path: Path) -> None:
     line = digits.src[0]
     sides = write_lines(tmp_path / "t.in", [line]), write_lines(tmp_path / "t.out", [line[::-1]])
     result = assert_success(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
-    assert "warning: t: 1 lines are few" in result.err
+    assert "warning: t: the test set has only 1 lines" in result.err
     train_files = (digits.run / "corpus" / "train").rglob("src.txt")
     train_line = next(line for file in train_files for line in file.read_text().split("\n") if line)
     sides = write_lines(tmp_path / "t.in", [train_line]), write_lines(tmp_path / "t.out", ["1"])

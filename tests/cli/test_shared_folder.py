@@ -31,7 +31,7 @@ def test_train_locked_folder_is_refused_until_holder_is_killed(tiny: Tiny) -> No
             result = tiny.train(*flags)
             assert result.code == 2
             assert f"error: {tiny.run}: process {process.pid} on " in result.err
-            assert "is training in it; wait for its end, or name another" in result.err
+            assert "is training in this folder; wait for its end, or name another" in result.err
         assert run_state(tiny.run)["state"] == "running"
         process.kill()
         process.wait(30)

@@ -156,7 +156,9 @@ def test_weights_written_and_read_are_equal(tmp_path: Path) -> None:
     result = tune_weights(*tuning_case(1))
     write_weights(file, names, result)
     assert read_weights(file, names).tolist() == result.weights.tolist()
-    with pytest.raises(DataError, match="has weights of model 1, length; the scorers given are"):
+    with pytest.raises(
+        DataError, match="expected weights of length, got weights of model 1, length"
+    ):
         read_weights(file, ["length"])
     for text in ("{", '{"weights": 3}', '{"weights": {"length": "x"}}', "[]"):
         file.write_text(text)

@@ -271,7 +271,7 @@ def test_all_warnings_name_the_test_set() -> None:
     tokenized = [f"{line} ." for line in FAIR]
     messages = all_warnings(make_report(analyse({"s": tokenized})))
     assert any(text.startswith("test: s: 100% of the lines look tokenized") for text in messages)
-    assert any(text.startswith(f"test: {LINES} lines are few") for text in messages)
+    assert any(text.startswith(f"test: the test set has only {LINES} lines") for text in messages)
 
 
 def test_report_written_and_read_is_equal(tmp_path: Path, faulty_systems: Analysis) -> None:

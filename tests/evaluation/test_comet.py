@@ -53,8 +53,8 @@ def test_score_with_command_accepts_number_formats(
         ("for h in hyp: print('version v2')", "expected one number for each of 3 lines"),
         ("sys.stdout.buffer.write(b'\\xff')", "expected one number for each of 3 lines"),
         ("for h in hyp: print('none')", "expected one number for each of 3 lines, got 0"),
-        ("sys.exit('no such model')", "ended with 1: no such model"),
-        ("sys.exit(3)", "ended with 3: no message on stderr"),
+        ("sys.exit('no such model')", "exited with code 1: no such model"),
+        ("sys.exit(3)", "exited with code 3: no message on stderr"),
     ],
 )
 def test_score_with_command_failure_is_reported(tmp_path: Path, body: str, message: str) -> None:

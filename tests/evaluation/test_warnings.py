@@ -31,7 +31,7 @@ def test_preprocessed_references_are_reported() -> None:
     assert warnings.preprocessed_references([PLAIN], PLAIN) == []
     lowercase = [line.lower() for line in PLAIN]
     assert warnings.preprocessed_references([PLAIN, lowercase], PLAIN) == [
-        "reference 2: has no capital letter, the hypotheses have"
+        "reference 2: has no capital letters, but the hypotheses do"
     ]
     assert warnings.preprocessed_references([lowercase], lowercase) == []
     assert warnings.preprocessed_references([["你好"]], ["Hello"]) == []
@@ -41,14 +41,14 @@ def test_preprocessed_references_are_reported() -> None:
 
 def test_few_lines_below_500_reports_the_interval() -> None:
     [message] = warnings.few_lines(499, 2.34)
-    assert "499 lines are few: the 95% interval of BLEU is 2.3 to either side" in message
+    assert "only 499 lines: the 95% interval of BLEU is ±2.3" in message
     assert warnings.few_lines(500, 2.34) == []
 
 
 def test_leaked_sources_are_counted() -> None:
     assert warnings.leaked_sources([], 9) == []
     assert warnings.leaked_sources([3, 4], 9) == [
-        "2 of 9 sources stand in the training text letter for letter"
+        "2 of 9 sources appear verbatim in the training text"
     ]
 
 
@@ -63,7 +63,8 @@ def test_different_tokenizers_are_named() -> None:
     a, b = "nrefs:1|tok:13a|smooth:exp", "nrefs:1|tok:zh|smooth:exp"
     assert warnings.different_tokenizers({"x": a, "y": a}) == []
     assert warnings.different_tokenizers({"x": a, "y": b}) == [
-        "BLEU cuts the test sets by different tokenizers (x by 13a, y by zh): do not compare them"
+        "BLEU uses different tokenizers for the test sets (x: 13a, y: zh): "
+        "do not compare their scores"
     ]
 
 
@@ -72,7 +73,7 @@ def test_unicode_forms_different_from_reference_are_counted() -> None:
     nfd = [unicodedata.normalize("NFD", line) for line in plain]
     for hypotheses, references in ((plain, [nfd]), (nfd, [plain]), (nfd, [["x", "y"], plain])):
         [message] = warnings.unicode_forms("run", hypotheses, references)
-        assert message.startswith("run: 3 of 6 words (50.0%) differ from the reference in their")
+        assert message.startswith("run: 3 of 6 words (50.0%) differ from the reference only in")
     for equal_texts in ((plain, [plain]), (nfd, [nfd]), (nfd, [plain, nfd]), (nfd, [["x", "y"]])):
         assert warnings.unicode_forms("run", *equal_texts) == []
     assert warnings.unicode_forms("run", [], [[]]) == []

@@ -138,7 +138,7 @@ def test_train_many_skipped_steps_names_tensor_and_lines(
     with pytest.raises(RunError) as caught:
         trainer.train(validate)
     message = str(caught.value)
-    assert f"{MAX_SKIPPED_STEPS} updates in a row" in message
+    assert f"{MAX_SKIPPED_STEPS} consecutive updates" in message
     assert f"In update {end} {name} was the first" in message
     last = batches[-1]
     rows = np.unique(last.pairs.corpus_rows(last.batch.rows))
@@ -292,7 +292,7 @@ def test_spike_is_logged_with_its_lines(
     (stderr_line,) = (line for line in capsys.readouterr().err.splitlines() if "spike" in line)
     assert texts_at(stderr_line) == logged_texts[:3]
     assert f"and {len(logged_texts) - 3} more ({trainer.run.log} lists all)" in stderr_line
-    assert "went back" not in trainer.run.log.read_text(), "off by default"
+    assert "restored the weights" not in trainer.run.log.read_text(), "off by default"
 
 
 def test_rewind_restores_weights_of_last_checkpoint(
@@ -302,7 +302,7 @@ def test_rewind_restores_weights_of_last_checkpoint(
     trainer = train_with_spike(make_trainer, "run", monkeypatch, **flags)
     stopped = train_with_spike(make_trainer, "short", monkeypatch, **flags, train__max_updates=20)
     assert all(map(torch.equal, weights_and_moments(trainer), weights_and_moments(stopped)))
-    assert "went back to the weights of update 20; the text since then is skipped\n" in (
+    assert "restored the weights of update 20; the text since then is skipped\n" in (
         trainer.run.log.read_text()
     )
     assert trainer.state.step == 25
@@ -318,4 +318,4 @@ def test_rewind_without_checkpoint_warns(
 ) -> None:
     flags: dict[str, Any] = {"train__on_spike": "rewind", "train__save_every": 1000}
     log = train_with_spike(make_trainer, "run", monkeypatch, **flags).run.log.read_text()
-    assert "warning: no checkpoint to go back to yet\n" in log
+    assert "warning: no checkpoint to restore yet\n" in log

@@ -38,7 +38,7 @@ def test_run_lock_second_run_is_refused_stale_lock_ignored(training: tuple[Tiny,
         result = tiny.train(*flags)
         assert result.code == 2
         assert f"error: {tiny.run}: process {child} on " in result.err
-        assert "is training in it; wait for its end, or name another" in result.err
+        assert "is training in this folder; wait for its end, or name another" in result.err
     os.kill(child, signal.SIGSTOP)
     assert tiny.train("--overwrite").code == 2, "a stopped process still holds the lock"
     os.kill(child, signal.SIGKILL)

@@ -125,5 +125,7 @@ def test_out_of_memory_in_optimizer_step_is_named(
         raise cpu_memory_error()
 
     monkeypatch.setattr(trainer.optimizer, "step", raise_memory_error)
-    with pytest.raises(RunError, match="out of memory in the step of adam, which makes its mom"):
+    with pytest.raises(
+        RunError, match="out of memory in the step of adam, which allocates its mom"
+    ):
         trainer.train(validate)

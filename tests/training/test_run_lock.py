@@ -19,7 +19,9 @@ def test_lock_run_excludes_others_until_released(tmp_path: Path) -> None:
     check_unlocked(run)
     with lock_run(run):
         assert lock_holder(run).startswith("process ")
-        message = rf"{run.path}: process \d+ on .* is training in it; wait .* or name another"
+        message = (
+            rf"{run.path}: process \d+ on .* is training in this folder; wait .* or name another"
+        )
         with pytest.raises(RunError, match=message), lock_run(run):
             pass
         with pytest.raises(RunError, match=message):

@@ -87,7 +87,8 @@ class Shortlist:
         same_source = len(shortlist.offsets) == tokenizers.src.vocab_size + 1
         if not same_source or shortlist.size > tokenizers.tgt.vocab_size:
             raise RunError(
-                f"{file}: expected a shortlist of this run's vocabularies, got one of others"
+                f"{file}: expected a shortlist of this run's vocabularies, got one of "
+                "other vocabularies"
             )
         return shortlist
 

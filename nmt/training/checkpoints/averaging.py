@@ -72,7 +72,7 @@ def write_average(models: Sequence[RunDir], output: Path) -> list[int]:
     checkpoints = [run.selected_checkpoint().resolve() for run in models]
     for run, folder in zip(models, checkpoints, strict=True):
         if not folder.exists():
-            raise RunError(f"{run.path}: holds no checkpoint")
+            raise RunError(f"{run.path}: expected a checkpoint, found none")
     states = [read_verified_record(folder / STATE, {STATE, WEIGHTS}) for folder in checkpoints]
     steps = [int(state["update"]) for state in states]
     provenance = {key: states[0][key] for key in PROVENANCE_KEYS if key in states[0]}

@@ -153,7 +153,7 @@ def newest_intact_checkpoint(run: RunDir, warn: Callable[[str], None]) -> Path |
         )
     for folder, damage in damaged:
         warn(damage)
-        warn(f"the damaged checkpoint is now {_set_aside(folder)}")
+        warn(f"the damaged checkpoint was renamed to {_set_aside(folder)}")
     return intact
 
 

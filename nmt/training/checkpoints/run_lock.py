@@ -41,8 +41,8 @@ def lock_holder(run: RunDir) -> str:
 def _locked_error(run: RunDir) -> RunError:
     process = lock_holder(run) or "another process"
     return RunError(
-        f"{run.path}: {process} is training in it; wait for its end, or name another folder "
-        "with --run"
+        f"{run.path}: {process} is training in this folder; wait for its end, or name another "
+        "folder with --run"
     )
 
 

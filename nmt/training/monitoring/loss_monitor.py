@@ -140,9 +140,10 @@ class LossMonitor:
         if self.skipped_in_a_row < MAX_SKIPPED_STEPS:
             return
         raise RunError(
-            f"training diverged: {self.skipped_in_a_row} updates in a row had a gradient with NaN "
-            f"or inf and were skipped. In update {last.step} {self._first_non_finite_part(last)} "
-            "was the first that held one; its lines: "
+            f"training diverged: {self.skipped_in_a_row} consecutive updates had a gradient "
+            f"with NaN or inf and were skipped. In update {last.step} "
+            f"{self._first_non_finite_part(last)} was the first part with NaN or inf; "
+            "lines of the batch: "
             f"{describe_lines(self.corpus, last.pairs, last.batch)}. The last checkpoint is intact "
             "(check these lines, lower train.lr or set train.precision: fp32, and continue with "
             "--resume)"
