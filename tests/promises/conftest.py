@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from tests.support.promises.fuzz import FuzzFolder
+from tests.support.promises.fuzz.folders import FuzzFolder
 from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 
 

@@ -12,14 +12,10 @@ from hypothesis import strategies as st
 
 from nmt.data.text import reader
 from nmt.errors import EXIT_USER_ERROR
-from tests.support.promises.fuzz import (
-    SEPARATORS,
-    FuzzFolder,
-    check_command,
-    fuzz,
-    odd_line,
-    run_command,
-)
+from tests.support.promises.fuzz.command_runs import check_command, run_command
+from tests.support.promises.fuzz.folders import FuzzFolder
+from tests.support.promises.fuzz.properties import fuzz
+from tests.support.promises.fuzz.strategies import SEPARATORS, odd_line
 
 QUICK = {
     "deadline": None,

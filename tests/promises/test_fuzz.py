@@ -1,11 +1,12 @@
-"""A short run of `fuzz.py`: the command line with random input."""
+"""A short run of the fuzzer: the command line with random input."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import Phase
 
-from tests.support.promises.fuzz import PROPERTIES, FuzzFolder, fuzz
+from tests.support.promises.fuzz.folders import FuzzFolder
+from tests.support.promises.fuzz.properties import PROPERTIES, fuzz
 
 EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20}
 """Number of examples; the slow test tries a hundred times as many."""

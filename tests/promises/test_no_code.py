@@ -15,7 +15,8 @@ import torch
 
 from nmt.core.manifest import write_manifest
 from nmt.errors import EXIT_OK, EXIT_USER_ERROR
-from tests.support.promises.fuzz import FuzzFolder, check_command, run_command
+from tests.support.promises.fuzz.command_runs import check_command, run_command
+from tests.support.promises.fuzz.folders import FuzzFolder
 from tests.support.promises.pickle_bombs import BOMBS, make_array, make_pickle
 
 TRANSLATE = ["translate", "-m", "rnn", "test.in", "--device", "cpu"]
