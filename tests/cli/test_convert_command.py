@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import Pair, read_pairs
-from tests.support.command_line import Result, done, nmt
+from tests.support.command_line import Result, assert_success, nmt
 from tests.support.translation_memories import read, tmx, tmx_of_pairs, unit, variant, write
 
 CODES = ("--src", "en", "--tgt", "de")
@@ -40,7 +40,7 @@ def in_every_form(folder: Path, pairs: Sequence[Pair]) -> None:
     """Write the pairs in each of FORMS."""
     memory = write(folder, tmx_of_pairs(pairs))
     for name in FORMS[1:]:
-        done(convert(memory, folder / name))
+        assert_success(convert(memory, folder / name))
 
 
 @pytest.mark.parametrize("target", FORMS)
@@ -48,7 +48,7 @@ def in_every_form(folder: Path, pairs: Sequence[Pair]) -> None:
 def test_convert_any_direction_keeps_pairs(tmp_path: Path, source: str, target: str) -> None:
     in_every_form(tmp_path, PAIRS)
     output = tmp_path / "new" / target
-    result = done(convert(tmp_path / source, output))
+    result = assert_success(convert(tmp_path / source, output))
     assert read_any(output) == PAIRS
     assert result.err.startswith(f"4 pairs written: {output}")
     assert "changed" not in result.err
@@ -69,10 +69,10 @@ def test_convert_round_trip_keeps_table(tmp_path: Path, pairs: list[Pair]) -> No
     """From the second file on, no conversion between TSV and TMX changes a text."""
     lines = [json.dumps({"en": src, "de": tgt}) for src, tgt in pairs]
     first = write(tmp_path, "".join(f"{line}\n" for line in lines), "first.jsonl")
-    done(convert(first, tmp_path / "first.tmx"))
-    done(convert(tmp_path / "first.tmx", tmp_path / "a.tsv"))
-    done(convert(tmp_path / "a.tsv", tmp_path / "second.tmx"))
-    done(convert(tmp_path / "second.tmx", tmp_path / "b.tsv"))
+    assert_success(convert(first, tmp_path / "first.tmx"))
+    assert_success(convert(tmp_path / "first.tmx", tmp_path / "a.tsv"))
+    assert_success(convert(tmp_path / "a.tsv", tmp_path / "second.tmx"))
+    assert_success(convert(tmp_path / "second.tmx", tmp_path / "b.tsv"))
     assert (tmp_path / "a.tsv").read_bytes() == (tmp_path / "b.tsv").read_bytes()
     assert (tmp_path / "a.tsv").read_bytes().count(b"\n") == 1 + len(pairs)
 
@@ -80,39 +80,39 @@ def test_convert_round_trip_keeps_table(tmp_path: Path, pairs: list[Pair]) -> No
 def test_convert_replaces_line_breaks_and_tabs_and_counts(tmp_path: Path) -> None:
     pairs = [("a\nb", "c"), ("d", "e\tf"), ("g", "h")]
     memory = write(tmp_path, tmx_of_pairs(pairs))
-    result = done(convert(memory, tmp_path / "a.tsv"))
+    result = assert_success(convert(memory, tmp_path / "a.tsv"))
     assert read_any(tmp_path / "a.tsv") == [("a b", "c"), ("d", "e f"), ("g", "h")]
     assert "2 pairs changed: line breaks and tabs became spaces" in result.err
-    result = done(convert(memory, tmp_path / "a"))
+    result = assert_success(convert(memory, tmp_path / "a"))
     assert read_any(tmp_path / "a") == [("a b", "c"), ("d", "e\tf"), ("g", "h")]
     assert "1 pairs changed: line breaks became spaces" in result.err
-    result = done(convert(memory, tmp_path / "a.jsonl"))
+    result = assert_success(convert(memory, tmp_path / "a.jsonl"))
     assert read_any(tmp_path / "a.jsonl") == pairs
     assert "changed" not in result.err
 
 
 def test_convert_characters_invalid_in_xml_are_counted(tmp_path: Path) -> None:
     lines = write(tmp_path, '{"en": "a\\u0001", "de": "b\\r\\nc"}\n', "a.jsonl")
-    result = done(convert(lines, tmp_path / "a.tmx"))
+    result = assert_success(convert(lines, tmp_path / "a.tmx"))
     assert "1 pairs changed: characters that XML cannot contain became U+FFFD" in result.err
-    done(convert(tmp_path / "a.tmx", tmp_path / "b.jsonl"))
+    assert_success(convert(tmp_path / "a.tmx", tmp_path / "b.jsonl"))
     assert read_any(tmp_path / "b.jsonl") == [("a\ufffd", "b\r\nc")]
 
 
 def test_convert_reads_compressed_files_and_columns(tmp_path: Path) -> None:
     table = write(tmp_path, gzip.compress(b"1\tb\ta\n2\td\tc\n"), "a.tsv.gz")
-    done(convert(table, tmp_path / "a.tmx", "--columns", 3, 2))
+    assert_success(convert(table, tmp_path / "a.tmx", "--columns", 3, 2))
     assert read(tmp_path / "a.tmx") == [("a", "b"), ("c", "d")]
     for code, text in (("en", b"x\n"), ("de", b"y\n")):
         write(tmp_path, gzip.compress(text), f"plain.{code}.gz")
-    done(convert(tmp_path / "plain", tmp_path / "b.tmx"))
+    assert_success(convert(tmp_path / "plain", tmp_path / "b.tmx"))
     assert read(tmp_path / "b.tmx") == [("x", "y")]
 
 
 def test_convert_reads_xliff(tmp_path: Path) -> None:
     unit_ = "<segment><source>a</source><target>b</target></segment>"
     content = f'<xliff version="2.0" srcLang="en" trgLang="de">{unit_}</xliff>'
-    done(convert(write(tmp_path, content, "a.xlf"), tmp_path / "a.tsv"))
+    assert_success(convert(write(tmp_path, content, "a.xlf"), tmp_path / "a.tsv"))
     assert (tmp_path / "a.tsv").read_text() == "en\tde\na\tb\n"
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import done, nmt
+from tests.support.command_line import assert_success, nmt
 from tests.support.tiny_runs import Tiny
 from tests.support.translation_memories import tmx_of_pairs, write
 
@@ -43,7 +43,7 @@ def test_prepare_memory_gives_corpus_of_equal_table(tiny: Tiny, tmp_path: Path) 
         tiny.config.write_text(text)
         write_sets(tiny, form)
         run = tmp_path / form
-        done(nmt("prepare", tiny.config, "--run", run))
+        assert_success(nmt("prepare", tiny.config, "--run", run))
         files = [
             file
             for file in (run / "corpus").rglob("*")
@@ -55,17 +55,17 @@ def test_prepare_memory_gives_corpus_of_equal_table(tiny: Tiny, tmp_path: Path) 
 
 
 def test_train_and_evaluate_on_memory_succeed(memory: Tiny) -> None:
-    done(memory.train())
-    result = done(nmt("evaluate", memory.run, "--device", "cpu"))
+    assert_success(memory.train())
+    result = assert_success(nmt("evaluate", memory.run, "--device", "cpu"))
     assert "test" in result.out
-    again = done(memory.train("--resume"))
+    again = assert_success(memory.train("--resume"))
     assert "corpus: unchanged, kept" in again.err
 
 
 def test_check_memory_reports_lines_of_units(memory: Tiny) -> None:
     file = memory.folder / "train.tmx"
     file.write_text(file.read_text().replace("<seg>", "<seg>&amp;lt; ", 1))
-    [report, *_] = json.loads(done(nmt("check", memory.config, "--json")).out)["sets"]
+    [report, *_] = json.loads(assert_success(nmt("check", memory.config, "--json")).out)["sets"]
     assert report["files"] == [str(file), str(file)]
     assert report["lines"] == [len(read_sides(memory.folder / "train"))] * 2
     assert "entity" in {finding["kind"] for finding in report["findings"]}

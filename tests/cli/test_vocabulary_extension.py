@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from nmt.config.loader import load_config
 from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
-from tests.support.command_line import Result, done, nmt, settings, write_pairs
+from tests.support.command_line import Result, assert_success, nmt, settings, write_pairs
 from tests.support.tiny_runs import Tiny, digit_strings, make_exportable, make_tiny
 
 CHILD = """\
@@ -38,7 +38,7 @@ def weights(run: Path, step: int = 2) -> dict[str, torch.Tensor]:
 def make_work(folder: Path, tiny: Tiny, *parent_settings: object) -> Tiny:
     """Train a parent on digits; return the config of a child on digits and Greek words."""
     tiny.replace("type: char", "type: unigram")
-    done(tiny.train(*parent_settings, run=folder / "parent"))
+    assert_success(tiny.train(*parent_settings, run=folder / "parent"))
     rng = random.Random(7)
     words = ["".join(rng.choices("αβγδε", k=rng.randint(2, 5))) for _ in range(20)]
     lines = [" ".join(rng.choices(words, k=3)) for _ in range(60)]
@@ -76,7 +76,7 @@ def assert_old_outputs_unchanged(tiny: Tiny) -> None:
     for run in (parent, tiny.run):
         tokenizers = load_tokenizers(RunDir(run))
         lines = OLD_TEXT.splitlines()
-        translated = done(nmt("translate", "-m", run, "--scores", stdin=OLD_TEXT)).lines
+        translated = assert_success(nmt("translate", "-m", run, "--scores", stdin=OLD_TEXT)).lines
         results = [line.split("\t") for line in translated]
         outputs.append(
             (
@@ -92,7 +92,7 @@ def assert_old_outputs_unchanged(tiny: Tiny) -> None:
 
 
 def test_extend_old_outputs_are_unchanged_before_training(child: Tiny) -> None:
-    result = done(child.train(*settings(train__lr=1e-30)))
+    result = assert_success(child.train(*settings(train__lr=1e-30)))
     assert "tokenizer: extended for both sides by 7 characters (ω" in result.err
     assert "14 longer pieces (" in result.err
     assert_old_outputs_unchanged(child)
@@ -103,7 +103,7 @@ def test_extend_old_outputs_are_unchanged_before_training(child: Tiny) -> None:
 
 def test_extend_separate_vocabularies_grow_by_their_side(tmp_path: Path) -> None:
     child = make_work(tmp_path, make_tiny(tmp_path), *SEPARATE)
-    result = done(child.train(*settings(train__lr=1e-30)))
+    result = assert_success(child.train(*settings(train__lr=1e-30)))
     assert "the src side" in result.err
     assert_old_outputs_unchanged(child)
     tokenizers = load_tokenizers(RunDir(child.run))
@@ -115,7 +115,7 @@ def test_extend_separate_vocabularies_grow_by_their_side(tmp_path: Path) -> None
 
 
 def test_extend_is_recorded_in_resolved_config(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     tokenizer = load_config(child.run).tokenizer
     assert tokenizer.extend is not None
     assert tokenizer.extend.pieces == 20
@@ -124,10 +124,10 @@ def test_extend_is_recorded_in_resolved_config(child: Tiny) -> None:
 
 
 def test_extend_learns_new_rows(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     size = load_tokenizers(RunDir(child.folder / "parent")).src.vocab_size
     before = child.folder / "before"
-    done(child.train(*settings(train__lr=1e-30), run=before))
+    assert_success(child.train(*settings(train__lr=1e-30), run=before))
     trained, initial = weights(child.run), weights(before)
     assert (trained["output.bias"][size:] != initial["output.bias"][size:]).all()
 
@@ -135,35 +135,35 @@ def test_extend_learns_new_rows(child: Tiny) -> None:
 def test_extend_without_parent_resumes_exactly(child: Tiny) -> None:
     """Two updates and two more, with the parent deleted in between, equal four updates."""
     four = settings(train__max_updates=4)
-    done(child.train(*four, run=child.folder / "whole"))
-    done(child.train())
-    done(child.train("--resume", *settings(train__max_updates=3)))
+    assert_success(child.train(*four, run=child.folder / "whole"))
+    assert_success(child.train())
+    assert_success(child.train("--resume", *settings(train__max_updates=3)))
     shutil.rmtree(child.folder / "parent")
-    done(nmt("train", child.run, "--resume", "--device", "cpu", *four))
+    assert_success(nmt("train", child.run, "--resume", "--device", "cpu", *four))
     expected, got = weights(child.folder / "whole", 4), weights(child.run, 4)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
 def test_extend_other_pieces_on_resume_are_refused(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     result = child.train("--resume", *settings(tokenizer__extend="{pieces: 5}"))
     assert_refused(result, "tokenizer.extend")
 
 
 def test_extend_after_prepare_trains_the_same(child: Tiny) -> None:
-    done(nmt("prepare", child.config, "--run", child.run))
-    done(child.train())
-    done(child.train(run=child.folder / "direct"))
+    assert_success(nmt("prepare", child.config, "--run", child.run))
+    assert_success(child.train())
+    assert_success(child.train(run=child.folder / "direct"))
     expected, got = weights(child.folder / "direct"), weights(child.run)
     assert all(torch.equal(expected[name], got[name]) for name in expected)
 
 
 def test_extend_grandchild_keeps_pieces_and_may_add_more(child: Tiny) -> None:
-    done(child.train())
+    assert_success(child.train())
     same = settings(tokenizer__extend="null")
-    done(child.train("--from", child.run, *same, run=child.folder / "same"))
+    assert_success(child.train("--from", child.run, *same, run=child.folder / "same"))
     more = settings(tokenizer__extend="{characters: [a, b]}")
-    done(child.train("--from", child.run, *more, run=child.folder / "more"))
+    assert_success(child.train("--from", child.run, *more, run=child.folder / "more"))
     sizes = [
         load_tokenizers(RunDir(child.folder / name)).tgt.vocab_size
         for name in ("child", "same", "more")
@@ -196,11 +196,13 @@ def test_extend_wrong_setting_is_refused(child: Tiny, setting: str, words: list[
 def test_extend_exported_model_translates_like_the_run(tmp_path: Path) -> None:
     post_norm = settings(model__norm_place="post", model__tie="all")
     child = make_work(tmp_path, make_exportable(tmp_path), *post_norm)
-    done(child.train(*settings(train__lr=1e-2)))
+    assert_success(child.train(*settings(train__lr=1e-2)))
     text = "αβγ 1 2\nζω\n1 2 3\n"
     flags = settings(decode__length_penalty=0, decode__max_length_ratio=1)
-    expected = done(nmt("translate", "-m", child.run, *flags, stdin=text)).lines
+    expected = assert_success(nmt("translate", "-m", child.run, *flags, stdin=text)).lines
     for engine in ("ctranslate2", "huggingface"):
-        assert "equal on 4 of 4 lines" in done(nmt("export", child.run, "--to", engine)).out
+        assert (
+            "equal on 4 of 4 lines" in assert_success(nmt("export", child.run, "--to", engine)).out
+        )
     exported = ["-m", child.run, "--engine", "ctranslate2"]
-    assert done(nmt("translate", *exported, *flags, stdin=text)).lines == expected
+    assert assert_success(nmt("translate", *exported, *flags, stdin=text)).lines == expected
