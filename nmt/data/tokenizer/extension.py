@@ -72,20 +72,17 @@ def extend_model(
     characters are not learned: all text has some, so the parent can translate their byte pieces.
     """
     vocabulary = _Vocabulary(model)
-    counts = _count_words(vocabulary.processor, lines)
-    num_words = counts.total()
-    words = {word: n for word, n in counts.items() if vocabulary.has_new_character(word)}
-    requested = [c for c in dict.fromkeys(characters) if vocabulary.has_new_character(c)]
-    character_counts = _count_characters(counts)
+    known_characters = vocabulary.known_characters
+    requested = [c for c in dict.fromkeys(characters) if c not in known_characters]
+    word_counts = _count_words(vocabulary.processor, lines)
+    character_counts = _count_characters(word_counts)
     learned = [
         character
         for character in _frequent_characters(character_counts)
-        if vocabulary.has_new_character(character)
-        and not character.isascii()
-        and character not in requested
+        if not (character.isascii() or character in known_characters or character in requested)
     ][:num_pieces]
     new_characters = [*requested, *learned]
-    scores = _Scores(vocabulary, is_bpe=model_type == "bpe", total=num_words)
+    scores = _Scores(vocabulary, is_bpe=model_type == "bpe", total=word_counts.total())
     with_controls = model + b"".join(
         _serialize_piece(name, 0.0, CONTROL_TYPE) for name in vocabulary.missing_controls
     )
@@ -94,11 +91,14 @@ def extend_model(
         for character in new_characters
     )
     new_pieces: list[str] = []
-    if model_type != "char" and words:
+    if model_type != "char":
+        has_no_new_character = frozenset(new_characters).isdisjoint
+        is_valid = cache(lambda piece: _is_word_part(piece) and not has_no_new_character(piece))
+        words = [word for word in word_counts if not has_no_new_character(word)]
         processor = _load(extended + NO_PREFIX)
         segmented = processor.encode([_to_text(word) for word in words], out_type=str)
-        is_valid = cache(lambda piece: _is_word_part(piece) and vocabulary.has_new_character(piece))
-        merges = learn_merges(segmented, list(words.values()), is_valid, num_pieces - len(learned))
+        counts = [word_counts[word] for word in words]
+        merges = learn_merges(segmented, counts, is_valid, num_pieces - len(learned))
         new_pieces = [piece for piece, _ in merges]
         extended += b"".join(_serialize_piece(piece, scores.next(n)) for piece, n in merges)
     return Extension(validation.mark_trusted(extended), new_characters, new_pieces)
@@ -201,10 +201,12 @@ class _Vocabulary:
         }
         self.missing_controls = [name for name, token in ids.items() if token < 0]
         """Special pieces that have ids above those of the model, in this order (`Tokenizer`)."""
-
-    def has_new_character(self, text: str) -> bool:
-        """Return whether a text contains a character that no piece contains."""
-        return not self.known_characters.issuperset(text)
+        for name in self.missing_controls:
+            if processor.piece_to_id(name) != processor.unk_id():
+                raise DataError(
+                    f"tokenizer.extend: expected {name} as a control piece or not at all, "
+                    "got a piece of text"
+                )
 
 
 class _Scores:
