@@ -127,7 +127,7 @@ def test_extend_model_text_without_new_characters_adds_nothing() -> None:
     assert extension.model == parent.model
 
 
-def test_extend_model_without_bytes_keeps_rare_old_characters_unknown() -> None:
+def test_extend_model_without_bytes_needs_new_characters() -> None:
     """A rare character of old text does not become part of a piece without a new character."""
     output = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
