@@ -17,6 +17,17 @@ train:
   {batch_tokens: 100, max_updates: 2, threads: 1, precision: fp32, validate_every: 100}
 decode: {beam_size: 2, threads: 1, max_length_ratio: 0.5}
 """
+UNIT = """\
+<tu tuid="1" creationdate="20200131T120000Z">
+<tuv xml:lang="in"><seg>1 2</seg></tuv>
+<tuv xml:lang="out-XX"><seg>2 &amp; 1</seg></tuv></tu>
+"""
+MEMORY = f"""\
+<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE tmx SYSTEM "tmx14.dtd">
+<tmx version="1.4"><header/><body>
+{UNIT * 2}</body></tmx>
+"""
 MODELS = {
     "rnn": "rnn, d_embed: 8, d_hidden: 8",
     "transformer": "transformer, d_model: 8, d_ff: 8, num_layers: 1, num_heads: 2",
@@ -34,6 +45,7 @@ class FuzzFolder:
             lines = [" ".join(rng.choices("0123456789", k=5)) for _ in range(count)]
             (self.fresh / f"{name}.in").write_text("".join(f"{line}\n" for line in lines))
             (self.fresh / f"{name}.out").write_text("".join(f"{line[::-1]}\n" for line in lines))
+        (self.fresh / "test.tmx").write_text(MEMORY)
         for arch, words in MODELS.items():
             config = self.fresh / f"{arch}.yaml"
             config.write_text(CONFIG.replace("ARCH", words))
