@@ -41,8 +41,10 @@ ATTRIBUTES = rf'(?:{SPACE}++[A-Za-z][A-Za-z:-]*+="[^"<&]*+")*+'
 TEXT = "[^<>]*+"
 VARIANT = rf"<tuv({ATTRIBUTES})>{SPACE}*+<seg>({TEXT})</seg>{SPACE}*+</tuv>{SPACE}*+"
 PLAIN_UNIT = re.compile(rf"(<tu{ATTRIBUTES}>{SPACE}*+{VARIANT}{VARIANT}</tu>)")
-"""A well-formed unit of two segments without inline tags. Groups: the unit, and twice
-the attributes and the text of a variant. No part of it can be in an attribute or a text."""
+"""A well-formed unit of two segments without inline tags, but attributes of <tu> may be repeated.
+
+No part of it can be in an attribute or a text. Groups: the unit, and twice the attributes and the
+text of a variant."""
 
 
 class TmxReader(XmlSegmentReader):
