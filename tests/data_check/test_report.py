@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from copy import deepcopy
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -104,7 +105,9 @@ def test_render_html_is_self_contained_and_escaped(report: ScanReport) -> None:
 
 
 def test_render_html_escapes_names_and_examples(report: ScanReport) -> None:
-    hostile = replace(report, name="<b>news</b>", pairs=[("</script><b>1 & 2</b>", '"{{ 3 }}"')])
+    hostile = replace(
+        deepcopy(report), name="<b>news</b>", pairs=[("</script><b>1 & 2</b>", '"{{ 3 }}"')]
+    )
     next(iter(hostile.findings)).examples[:] = ["<b>an example</b>"]
     page = render_html([hostile])
     assert "<b>" not in page

@@ -24,8 +24,8 @@ class Ancestor:
     weights_sha256: str
 
     def describe(self) -> str:
-        """Return the run, the update and the start of the hash."""
-        return f"{self.path}, update {self.update} (weights {self.weights_sha256[:12]})"
+        """Return the name of the run, the update and the start of the hash."""
+        return f"{Path(self.path).name}, update {self.update} (weights {self.weights_sha256[:12]})"
 
 
 def save_ancestry(run: RunDir, parent: Ancestor) -> None:
