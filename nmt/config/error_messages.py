@@ -48,8 +48,12 @@ def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem
         path = ("model", "arch")
     if is_invalid_key:
         return path, f"expected a key of letters, digits, - and _, got {show_value(path[-1])}"
-    value = _value_at(data, path)
-    expectation = Expectation(schema, path)
+    return path, value_message(path, _value_at(data, path))
+
+
+def value_message(path: KeyPath, value: Any) -> str:
+    """Return the message for an invalid value at a key path."""
+    expectation = Expectation(_json_schema(), path)
     hint = expectation.hint(value)
     if isinstance(value, str) and (synonym := synonyms.find_value(dotted_key(path), value)):
         hint = f" (use {synonym})"
@@ -58,7 +62,7 @@ def _problem(detail: ErrorDetails, data: Any, schema: dict[str, Any]) -> Problem
     expected = str(expectation)
     if isinstance(value, float) and not math.isfinite(value):
         expected = expected.replace("a number", "a finite number")
-    return path, f"expected {expected}, got {show_value(value)}{hint}"
+    return f"expected {expected}, got {show_value(value)}{hint}"
 
 
 def _remove_union_tags(location: tuple[int | str, ...]) -> tuple[int | str, ...]:

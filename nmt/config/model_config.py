@@ -180,7 +180,7 @@ class TransformerConfig(Section):
     """Position encoding."""
     max_positions: Count = 1024
     """Number of learned positions; later tokens share the last one."""
-    activation: Literal["relu", "gelu", "swiglu"] = "relu"
+    activation: Literal["relu", "gelu", "swish", "swiglu"] = "relu"
     """Activation function of the feed-forward networks."""
     tie: Literal["none", "target", "all"] = "target"
     """Tied embeddings: target input and output (`target`), or also the source (`all`)."""

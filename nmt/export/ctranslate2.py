@@ -51,6 +51,7 @@ def _build_specification(
     activations = {
         "relu": specs.Activation.RELU,
         "gelu": specs.Activation.GELU,
+        "swish": specs.Activation.SWISH,
         "swiglu": specs.Activation.SWISH,
     }
     is_rotary = config.positions == "rotary"

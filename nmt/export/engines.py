@@ -27,7 +27,7 @@ SUPPORTED_VALUES: dict[ExportEngine, dict[str, list[Any]]] = {
         "norm": ["layer"],
         "norm_position": ["post"],
         "positions": ["sinusoidal"],
-        "activation": ["relu", "gelu"],
+        "activation": ["relu", "gelu", "swish"],
         "num_kv_heads": [None],
     },
 }

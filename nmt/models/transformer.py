@@ -43,6 +43,7 @@ from nmt.models.recurrent_layers import SSRU
 ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "relu": F.relu,
     "gelu": F.gelu,
+    "swish": F.silu,
     "swiglu": F.silu,
 }
 

@@ -90,7 +90,7 @@ def test_export_unsupported_model_names_every_setting(tiny: Tiny) -> None:
         nmt("export", tiny.run, "--to", "huggingface"),
         "model.decoder: MarianMT runs transformer only, is ssru",
         "model.norm_position: MarianMT runs post only, is pre",
-        "model.activation: MarianMT runs relu or gelu only, is swiglu",
+        "model.activation: MarianMT runs relu or gelu or swish only, is swiglu",
     )
     assert not (tiny.run / "huggingface").exists()
     assert_refused(

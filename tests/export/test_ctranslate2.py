@@ -24,6 +24,7 @@ MODELS: list[dict[str, Any]] = [
     {"positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 2},
     {"activation": "gelu"},
     {"activation": "swiglu"},
+    {"activation": "swish"},
     {"num_kv_heads": 2},
     {"num_kv_heads": 1},
     {"tie": "all"},

@@ -28,6 +28,7 @@ MODELS: list[dict[str, Any]] = [
     {"tie": "target"},
     {"tie": "all"},
     {"activation": "gelu", "encoder_layers": 3, "decoder_layers": 1},
+    {"activation": "swish"},
 ]
 
 

@@ -87,7 +87,7 @@ TRANSFORMERS: list[Settings] = [
         ("layer", "rms"),
         (("pre", False), ("post", False), ("post", True)),
         ("sinusoidal", "learned", "rotary"),
-        ("relu", "gelu", "swiglu"),
+        ("relu", "gelu", "swish", "swiglu"),
         ((1, None), (4, None), (4, 2), (4, 1)),
         ("transformer", "ssru"),
         (1, 2),

@@ -89,6 +89,9 @@ def _union_tag(value: Any) -> str:
 UNION_TAGS = ("a set", "a list", "a number", "a path")
 """Tags of union branches. Pydantic inserts them into the location of an error."""
 
+NOT_EMPTY = Field(json_schema_extra={"minItems": 1})
+"""Constraint on lists that only the config of an imported model may leave empty; `load_config`
+enforces it."""
 TaggedPath = Annotated[FilePath, Tag("a path")]
 TextSetOrPath = Annotated[TaggedPath | Annotated[TextSet, Tag("a set")], Discriminator(_union_tag)]
 TrainSetOrPath = Annotated[
@@ -97,7 +100,7 @@ TrainSetOrPath = Annotated[
 ValidSets = Annotated[
     TaggedPath
     | Annotated[TextSet, Tag("a set")]
-    | Annotated[list[TextSetOrPath], Field(min_length=1), Tag("a list")]
+    | Annotated[list[TextSetOrPath], NOT_EMPTY, Tag("a list")]
     | Annotated[int, Field(ge=1), Tag("a number")],
     Discriminator(_union_tag),
 ]
@@ -110,11 +113,9 @@ def _as_list(value: Any) -> Any:
 
 TrainSets = Annotated[
     list[TrainSetOrPath],
-    Field(min_length=1),
     BeforeValidator(
         _as_list,
-        json_schema_input_type=TrainSetOrPath
-        | Annotated[list[TrainSetOrPath], Field(min_length=1)],
+        json_schema_input_type=TrainSetOrPath | Annotated[list[TrainSetOrPath], NOT_EMPTY],
     ),
 ]
 TestSets = Annotated[
@@ -212,7 +213,8 @@ class DataConfig(Section):
 
     def required_tags(self) -> set[str]:
         """Return the tag names that all training sets have, so that every source needs them."""
-        return set.intersection(*(set(text_set_tags(text_set)) for text_set in self.train))
+        tag_names = [set(text_set_tags(text_set)) for text_set in self.train]
+        return set.intersection(*tag_names) if tag_names else set()
 
 
 def text_set_tags(text_set: Path | TextSet) -> dict[str, str]:
