@@ -51,6 +51,26 @@ def export(
     )
 
 
+@app.command("import", rich_help_panel="Tools")
+def import_model(
+    source: Annotated[
+        Path, typer.Argument(metavar="SOURCE", help="Model folder of another toolkit.")
+    ],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
+    check: Annotated[
+        Path | None,
+        typer.Option(help="Source lines to compare both toolkits on."),
+    ] = None,
+    set_: Overrides = None,
+) -> None:
+    """Import a MarianMT model into a run folder and compare."""
+    from nmt.commands.tools import import_model as command
+
+    command.run(
+        command.ImportOptions(source=source, output=output, check=check, overrides=set_ or [])
+    )
+
+
 @app.command(rich_help_panel="Tools")
 def shortlist(
     model: TrainedRun = None,

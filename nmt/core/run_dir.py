@@ -59,6 +59,8 @@ class RunDir:
         """Exists only in the folder of an export."""
         self.average = path / "average.json"
         """Exists only in the folder of a checkpoint average."""
+        self.imported = path / "import.json"
+        """Exists only in the folder of an imported model."""
 
     def checkpoint(self, update: int) -> Path:
         """Return the folder of the checkpoint written after `update`."""

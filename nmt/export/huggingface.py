@@ -18,6 +18,7 @@ from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.config.sections.decode import DecodeConfig
 from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.vocabulary import split_vocabulary
 from nmt.decoding.search.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
 from nmt.models.multi_head_attention import MultiHeadAttention
@@ -200,15 +201,17 @@ def weight_and_bias(prefix: str, module: Any) -> dict[str, Tensor]:
 def write_tokenizer(tokenizers: Tokenizers, folder: Path) -> None:
     """Write the files that MarianTokenizer reads."""
     for name, tokenizer in (("source", tokenizers.src), ("target", tokenizers.tgt)):
-        files.write_bytes(folder / f"{name}.spm", tokenizer.model)
+        model, _ = split_vocabulary(tokenizer.model, f"{name}.spm")
+        files.write_bytes(folder / f"{name}.spm", model)
     files.write_text(folder / "vocab.json", vocabulary_json(tokenizers.src))
-    if not tokenizers.is_joint:
+    is_shared = vocabulary_json(tokenizers.src) == vocabulary_json(tokenizers.tgt)
+    if not is_shared:
         files.write_text(folder / "target_vocab.json", vocabulary_json(tokenizers.tgt))
     src = tokenizers.src
     unk, eos, pad = src.pieces([src.unk, src.eos, src.pad])
     settings = {
         "tokenizer_class": "MarianTokenizer",
-        "separate_vocabs": not tokenizers.is_joint,
+        "separate_vocabs": not is_shared,
         "unk_token": unk,
         "eos_token": eos,
         "pad_token": pad,

@@ -26,6 +26,7 @@ from nmt.data.text.offset_mapping import AlignedText
 from nmt.data.text.reader import to_single_line
 from nmt.data.tokenizer import validation
 from nmt.data.tokenizer.sampling import SPACE_SYMBOL, SegmentationSampler
+from nmt.data.tokenizer.vocabulary import VocabularyProcessor, split_vocabulary
 from nmt.errors import DataError
 
 PAD, UNK, BOS, EOS = 0, 1, 2, 3
@@ -67,11 +68,16 @@ class Tokenizer:
         encoded. Raises DataError if SentencePiece cannot load the model.
         """
         self.model, self.tags, self.normalizer = model, tags, normalizer
-        self._processor = processor = sentencepiece.SentencePieceProcessor()
+        self._pieces = sentencepiece.SentencePieceProcessor()
         try:
-            processor.LoadFromSerializedProto(model)
+            self._pieces.LoadFromSerializedProto(model)
         except RuntimeError:
             raise DataError(f"{name}: expected a SentencePiece model, got another file") from None
+        _, self.vocabulary = split_vocabulary(model, name)
+        self._processor: Any = self._pieces
+        if self.vocabulary is not None:
+            self._processor = VocabularyProcessor(self._pieces, self.vocabulary)
+        processor = self._processor
         num_pieces = int(processor.get_piece_size())
         special = {"pad": processor.pad_id(), "bos": processor.bos_id(), "eos": processor.eos_id()}
         self.vocab_size = num_pieces
@@ -89,6 +95,9 @@ class Tokenizer:
         self._tokens_without_text = {self.pad, self.bos, self.eos, *controls}
         self.never_output = sorted(self._tokens_without_text - {self.eos})
         """Token ids that a translation never contains."""
+        if self.vocabulary is not None:
+            self.reserved = list(self.vocabulary.tags.values())
+            self.never_output = self.vocabulary.never_output
         self._samplers: list[SegmentationSampler] = []
         """Empty until the first sampling. A list, so that all copies share the sampler."""
 
@@ -148,8 +157,11 @@ class Tokenizer:
     def sample_segmentation(self, line: str, alpha: float, rng: random.Random) -> list[int]:
         """Return the token ids of a random segmentation; see `SegmentationSampler.sample`."""
         if not self._samplers:
-            self._samplers.append(SegmentationSampler(self._processor))
-        return [*self.tags, *self._samplers[0].sample(self.normalize(line), alpha, rng)]
+            self._samplers.append(SegmentationSampler(self._pieces))
+        tokens = self._samplers[0].sample(self.normalize(line), alpha, rng)
+        if self.vocabulary is not None:
+            tokens = self._processor.map_ids(tokens)
+        return [*self.tags, *tokens]
 
     def encode_with_words(self, line: str) -> Encoding:
         """Encode a line, and assign each piece to a word of the original (unnormalized) line."""
@@ -187,7 +199,7 @@ class Tokenizer:
 
     def is_byte(self, token: int) -> bool:
         """Return whether a token is a byte piece."""
-        return token < self._processor.get_piece_size() and self._processor.is_byte(token)
+        return token < self._processor.get_piece_size() and bool(self._processor.is_byte(token))
 
     def pieces(self, tokens: Sequence[int]) -> list[str]:
         """Return the pieces of token ids, for display."""

@@ -1,0 +1,110 @@
+"""Import a model folder of another toolkit into a run folder."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nmt.config.compatibility import model_identity
+from nmt.config.loader import format_config, load_config
+from nmt.config.schema import Config
+from nmt.core import files
+from nmt.core.manifest import hash_file
+from nmt.core.ownership import replace_own_folder
+from nmt.core.run_dir import FORMAT_VERSION, WEIGHTS, RunDir
+from nmt.data.text.normalization import build_model_normalizers, save_normalizers
+from nmt.data.tokenizer.storage import save_tokenizers
+from nmt.decoding.loading import load_engine
+from nmt.errors import DataError, RunError, show_value
+from nmt.importing.comparison import ImportComparison, compare_with_reference
+from nmt.importing.imported_model import ImportedModel
+from nmt.importing.marian import read_marian
+from nmt.importing.model_folder import read_json
+from nmt.training.checkpoints.checkpoint import point_link, write_state
+from nmt.training.checkpoints.resume import PROVENANCE_KEYS
+from nmt.training.checkpoints.safetensors_writer import write_tensors
+from nmt.training.checkpoints.train_state import TrainState
+
+LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"marian": read_marian}
+"""Function that reads a folder, by the model_type of its config.json."""
+PACKAGE = "transformers"
+"""Python package that runs the original model."""
+
+
+def import_model(
+    source: Path, output: Path, overrides: Sequence[str], lines: Sequence[str]
+) -> ImportComparison | None:
+    """Write a run folder with the model of `source`; return a comparison on `lines`.
+
+    Returns None if the package of the original model is not installed. The folder appears when it
+    is complete and compared. Raises DataError if the model is damaged or cannot be represented,
+    RunError if `output` exists or the comparison fails.
+    """
+    if output.exists() or output.is_symlink():
+        raise RunError(f"{output}: expected a new folder, got an existing one (use -o)")
+    model = read_model(source)
+    with replace_own_folder(output) as folder:
+        run = RunDir(folder)
+        config = _write_run(run, model, overrides)
+        files.write_text(run.imported, _import_record(source, model))
+        if importlib.util.find_spec(PACKAGE) is None:
+            return None
+        greedy = config.model_copy(update={"decode": config.decode.greedy()})
+        ours = load_engine(run, greedy, "cpu")
+        comparison = compare_with_reference(ours, model.load_reference(), lines)
+        if not comparison.is_close:
+            words = comparison.in_words().replace("\n", "; ")
+            raise RunError(f"{source}: expected the results of {PACKAGE}, got others: {words}")
+    return comparison
+
+
+def read_model(source: Path) -> ImportedModel:
+    """Read and check the model in a folder; raise DataError if it is damaged or unknown."""
+    if not source.is_dir():
+        raise DataError(f"{source}: expected a model folder, got none")
+    file = source / "config.json"
+    layout = read_json(file).get("model_type")
+    read = LAYOUTS.get(layout) if isinstance(layout, str) else None
+    if read is None:
+        raise DataError(
+            f"{file}: model_type: expected {' or '.join(LAYOUTS)}, got {show_value(layout)}"
+        )
+    return read(source)
+
+
+def _write_run(run: RunDir, model: ImportedModel, overrides: Sequence[str]) -> Config:
+    """Write config, tokenizers and weights to an empty folder; return the config."""
+    content = {**model.config, "data": {**model.config["data"], "train": [], "valid": []}}
+    config = Config.model_validate(content)
+    explicit_keys = frozenset(
+        f"{section}.{key}" for section, settings in content.items() for key in settings
+    )
+    files.write_text(run.config, format_config(config.with_defaults(explicit_keys)))
+    config = load_config(run.config, list(overrides))
+    files.write_text(run.config, format_config(config))
+    tokenizers = model.tokenizers
+    models = {"src": tokenizers.src.model, "tgt": tokenizers.tgt.model}
+    save_tokenizers(run, models, {"settings": {"own": True}, "inputs": []})
+    save_normalizers(run, build_model_normalizers(config, tokenizers.src.reserved))
+    checkpoint = run.checkpoint(0)
+    write_tensors(checkpoint / WEIGHTS, model.weights)
+    provenance = dict(zip(PROVENANCE_KEYS, (model_identity(config, run), {}), strict=True))
+    write_state(checkpoint, TrainState(), provenance)
+    for link in (run.best, run.last):
+        point_link(run, link, 0)
+    return config
+
+
+def _import_record(source: Path, model: ImportedModel) -> str:
+    """Return the content of import.json: the folder of the original, and its files."""
+    content = {
+        "format_version": FORMAT_VERSION,
+        "path": str(source.resolve()),
+        "layout": model.layout,
+        "sha256": {
+            file.name: hash_file(file) for file in sorted(source.iterdir()) if file.is_file()
+        },
+    }
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

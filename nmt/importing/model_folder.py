@@ -1,0 +1,74 @@
+"""Read the files of an untrusted model folder: JSON, SentencePiece models, and weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from nmt.data.tokenizer.vocabulary import unused_piece
+from nmt.errors import DataError, show_value
+
+MAX_CONFIG_BYTES = 2**20
+MAX_VOCABULARY_BYTES = 2**26
+"""Maximum size of vocab.json: ten times that of models for hundreds of languages."""
+MAX_PIECE_CHARACTERS = 2**12
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read_json(file: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
+    """Return a JSON object; raise DataError if the file is missing, damaged or too large."""
+    if not file.is_file():
+        raise DataError(f"{file}: no such file")
+    with open(file, "rb") as stream:
+        content = stream.read(max_bytes + 1)
+    if len(content) > max_bytes:
+        raise DataError(f"{file}: expected at most {max_bytes:,} bytes, got more")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{file}: expected JSON, got a damaged file: {error}") from None
+    if not isinstance(value, dict):
+        raise DataError(f"{file}: expected a JSON object, got {show_value(value)}")
+    return value
+
+
+def read_optional_json(file: Path) -> dict[str, Any]:
+    """Return a JSON object, {} if the file does not exist."""
+    return read_json(file) if file.exists() else {}
+
+
+def parse_settings(kind: type[M], content: dict[str, Any], file: Path) -> M:
+    """Return the settings that `kind` describes; raise DataError that names an invalid one."""
+    try:
+        return kind.model_validate(content)
+    except ValidationError as error:
+        detail = error.errors(include_url=False)[0]
+        name = ".".join(map(str, detail["loc"]))
+        message = detail["msg"][:1].lower() + detail["msg"][1:]
+        value = show_value(detail["input"])
+        raise DataError(f"{file}: {name}: {message}, got {value}") from None
+
+
+def read_vocabulary(file: Path, size: int) -> list[str]:
+    """Return the pieces of a vocab.json, {piece: token id}, by token id.
+
+    A token id below `size` without a piece gets the name <unused_ID>. Raises DataError if a token
+    id is invalid or repeated.
+    """
+    pieces: dict[int, str] = {}
+    for piece, token in read_json(file, MAX_VOCABULARY_BYTES).items():
+        if type(token) is not int or not 0 <= token < size:
+            raise DataError(
+                f"{file}: {show_value(piece)}: expected a token id below {size:,} (vocab_size), "
+                f"got {show_value(token)}"
+            )
+        if token in pieces:
+            raise DataError(f"{file}: expected different token ids, got {token} twice")
+        if len(piece) > MAX_PIECE_CHARACTERS or "\0" in piece:
+            raise DataError(f"{file}: expected pieces of text, got {show_value(piece)}")
+        pieces[token] = piece
+    return [pieces.get(token, unused_piece(token)) for token in range(size)]

@@ -1,0 +1,137 @@
+"""Names of the weights of a Transformer in Hugging Face's transformers, and their conversion.
+
+MarianMT, M2M100 and NLLB have the same names for the same parts.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from nmt.config.model_config import TransformerConfig
+from nmt.errors import DataError
+from nmt.importing.weights import Shape, TensorSource, read_finite
+from nmt.models.build import build_model, weights_of
+from nmt.models.layers import sinusoidal_positions
+
+LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)\.(weight|bias)")
+PARTS = {
+    **dict.fromkeys(("attention", "past"), "self_attn"),
+    **dict.fromkeys(("attention_sum.norm", "past_sum.norm"), "self_attn_layer_norm"),
+    "cross": "encoder_attn",
+    "cross_sum.norm": "encoder_attn_layer_norm",
+    "feed_forward.into": "fc1",
+    "feed_forward.out": "fc2",
+    "feed_forward_sum.norm": "final_layer_norm",
+}
+"""Name in transformers of each part of a layer."""
+PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": "out_proj"}
+SHARED = "model.shared.weight"
+SOURCE, TARGET = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
+OUTPUT, OUTPUT_BIAS = "lm_head.weight", "final_logits_bias"
+POSITIONS = [f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")]
+POSITION_TOLERANCE = 2e-3
+"""Tolerance of stored position vectors, which may be rounded to fp16."""
+Aliases = Mapping[str, Sequence[str]]
+"""For each weight of nmt, the names of equal tensors in the source; it has at least one."""
+
+
+def transformer_aliases(config: TransformerConfig, vocab_sizes: tuple[int, int]) -> Aliases:
+    """Return the names in transformers of each weight of a model, except the output bias."""
+    with torch.device("meta"):
+        model = build_model(config, *vocab_sizes, pad=0)
+    aliases: dict[str, Sequence[str]] = {}
+    for name in weights_of(model):
+        if match := LAYER.fullmatch(name):
+            aliases[name] = [_layer_name(*match.groups())]
+    if config.tie == "all":
+        aliases["src.embedding.weight"] = (SHARED, SOURCE, TARGET, OUTPUT)
+    else:
+        is_tied = config.tie == "target"
+        aliases["src.embedding.weight"] = (SOURCE,)
+        aliases["tgt.embedding.weight"] = (TARGET, OUTPUT) if is_tied else (TARGET,)
+        if not is_tied:
+            aliases["output.weight"] = (OUTPUT,)
+    return aliases
+
+
+def _layer_name(side: str, layer: str, part: str, kind: str) -> str:
+    """Return the name in transformers of a weight in a layer."""
+    block, _, projection = part.rpartition(".")
+    is_projection = projection in PROJECTIONS
+    name = f"{PARTS[block]}.{PROJECTIONS[projection]}" if is_projection else PARTS[part]
+    return f"model.{side}.layers.{layer}.{name}.{kind}"
+
+
+def convert_weights(
+    source: TensorSource,
+    config: TransformerConfig,
+    vocab_sizes: tuple[int, int],
+    where: Path,
+) -> dict[str, Tensor]:
+    """Return the weights of nmt's model in fp32.
+
+    The biases of keys are dropped, because they add a constant to all scores of a query. Raises
+    DataError, which begins with `where`, if names or shapes differ, before any tensor is read.
+    """
+    with torch.device("meta"):
+        model = build_model(config, *vocab_sizes, pad=0)
+    shapes = {name: tuple(weight.shape) for name, weight in weights_of(model).items()}
+    aliases = transformer_aliases(config, vocab_sizes)
+    _check_shapes(source, aliases, shapes, where)
+    weights = {name: _read_equal(source, names, where) for name, names in aliases.items()}
+    weights["output.bias"] = torch.zeros(shapes["output.bias"])
+    if OUTPUT_BIAS in source.shapes:
+        weights["output.bias"] = read_finite(source, OUTPUT_BIAS)[0]
+    _check_positions(source, where)
+    return weights
+
+
+def _check_shapes(
+    source: TensorSource, aliases: Aliases, shapes: Mapping[str, Shape], where: Path
+) -> None:
+    """Raise DataError that names the first tensor that is missing, unknown, or of another shape."""
+    expected: dict[str, Shape] = {
+        OUTPUT_BIAS: (1, *shapes["output.bias"]),
+        **{alias: shapes[name] for name, names in aliases.items() for alias in names},
+    }
+    for name, shape in shapes.items():
+        if name.endswith("key.weight"):
+            expected[f"{aliases[name][0].removesuffix('weight')}bias"] = shape[:1]
+    for names in aliases.values():
+        if not any(name in source.shapes for name in names):
+            raise DataError(f"{where}: {names[0]}: expected this tensor, got none")
+    for name, shape in source.shapes.items():
+        if name in POSITIONS:
+            width = shapes["src.embedding.weight"][1]
+            is_expected = len(shape) == 2 and shape[0] <= 2**16 and shape[1] == width
+        else:
+            is_expected = shape == expected.get(name)
+        if not is_expected:
+            wanted = expected.get(name, "no such tensor")
+            raise DataError(f"{where}: {name}: expected {wanted}, got the shape {shape}")
+
+
+def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tensor:
+    """Return the tensor that has one or several of these names; all must be equal."""
+    present = [name for name in names if name in source.shapes]
+    first = read_finite(source, present[0])
+    for name in present[1:]:
+        if not torch.equal(read_finite(source, name), first):
+            raise DataError(f"{where}: {name}: expected the same as {present[0]}, got other values")
+    return first
+
+
+def _check_positions(source: TensorSource, where: Path) -> None:
+    """Raise DataError if stored position vectors are not sinusoids, sines first."""
+    for name in POSITIONS:
+        if name not in source.shapes:
+            continue
+        stored = read_finite(source, name)
+        sinusoids = sinusoidal_positions(torch.arange(len(stored)), stored.size(1))
+        if not torch.allclose(stored, sinusoids, rtol=0, atol=POSITION_TOLERANCE):
+            raise DataError(f"{where}: {name}: expected sinusoidal positions, got other values")

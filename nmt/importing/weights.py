@@ -1,0 +1,133 @@
+"""Read the weights of an untrusted model folder: names, shapes and types first, then tensors."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import safetensors
+import torch
+from torch import Tensor
+
+from nmt.errors import DataError, show_value
+from nmt.importing.model_folder import read_json
+from nmt.importing.pickled_tensors import load_pickled_tensors
+
+SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
+"""Names of weight files in an index: files of the same folder."""
+SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
+INDEX = f"{SAFETENSORS}.index.json"
+MAX_INDEX_BYTES = 2**24
+FLOAT_TYPES = ("F32", "F16", "BF16")
+
+Shape = tuple[int, ...]
+
+
+class TensorSource(Protocol):
+    """Tensors by name, whose shapes are known before they are read."""
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]: ...
+
+    def read(self, name: str) -> Tensor: ...
+
+
+@dataclass(frozen=True)
+class SafetensorsSource:
+    """Tensors of one or several safetensors files."""
+
+    readers: Mapping[str, Any]
+    """The open file of each tensor, by name."""
+    shapes: Mapping[str, Shape]
+
+    def read(self, name: str) -> Tensor:
+        tensor: Tensor = self.readers[name].get_tensor(name)
+        return tensor
+
+
+@dataclass(frozen=True)
+class PickledSource:
+    """Tensors of a pytorch_model.bin."""
+
+    tensors: Mapping[str, Tensor]
+
+    @property
+    def shapes(self) -> Mapping[str, Shape]:
+        return {name: tuple(tensor.shape) for name, tensor in self.tensors.items()}
+
+    def read(self, name: str) -> Tensor:
+        return self.tensors[name]
+
+
+@contextmanager
+def open_weights(folder: Path) -> Iterator[TensorSource]:
+    """Open the weights of a folder: safetensors, else pytorch_model.bin.
+
+    Raises DataError if there are none, or if a file is damaged or has other types than floats.
+    """
+    with ExitStack() as stack:
+        if (folder / SAFETENSORS).is_file():
+            yield _open_safetensors([folder / SAFETENSORS], stack)
+        elif (folder / INDEX).is_file():
+            yield _open_indexed(folder, stack)
+        elif (folder / PICKLED).is_file():
+            yield PickledSource(load_pickled_tensors(folder / PICKLED))
+        else:
+            raise DataError(f"{folder}: expected {SAFETENSORS}, {INDEX} or {PICKLED}, got none")
+
+
+def read_finite(source: TensorSource, name: str) -> Tensor:
+    """Return a tensor in fp32; raise DataError if it holds NaN or an infinite value."""
+    tensor = source.read(name).to(torch.float32)
+    if not bool(torch.isfinite(tensor).all()):
+        raise DataError(f"{name}: expected finite numbers, got NaN or inf")
+    return tensor
+
+
+def _open_indexed(folder: Path, stack: ExitStack) -> SafetensorsSource:
+    """Open the files of an index; each tensor must be in the file that the index names."""
+    index = folder / INDEX
+    weight_map = read_json(index, MAX_INDEX_BYTES).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise DataError(f"{index}: expected a weight_map, got {show_value(weight_map)}")
+    for file_name in weight_map.values():
+        if not isinstance(file_name, str) or not SHARD_NAME.fullmatch(file_name):
+            raise DataError(
+                f"{index}: expected names of safetensors files in the same folder, "
+                f"got {show_value(file_name)}"
+            )
+    source = _open_safetensors(
+        [folder / file_name for file_name in sorted(set(weight_map.values()))], stack
+    )
+    if source.shapes.keys() != weight_map.keys():
+        names = sorted(source.shapes.keys() ^ weight_map.keys())
+        raise DataError(f"{index}: expected the tensors of the files, differs in {names[0]}")
+    return source
+
+
+def _open_safetensors(paths: list[Path], stack: ExitStack) -> SafetensorsSource:
+    readers: dict[str, Any] = {}
+    shapes: dict[str, Shape] = {}
+    for file in paths:
+        if not file.is_file():
+            raise DataError(f"{file}: no such file")
+        try:
+            reader = stack.enter_context(safetensors.safe_open(file, framework="pt"))
+        except (safetensors.SafetensorError, OSError) as error:
+            raise DataError(
+                f"{file}: expected a safetensors file, got a damaged one: {error}"
+            ) from None
+        for name in reader.keys():  # noqa: SIM118 (no mapping)
+            if name in readers:
+                raise DataError(f"{file}: {name}: expected one tensor of this name, got two")
+            part = reader.get_slice(name)
+            if part.get_dtype() not in FLOAT_TYPES:
+                raise DataError(
+                    f"{file}: {name}: expected {', '.join(FLOAT_TYPES)}, got {part.get_dtype()}"
+                )
+            readers[name], shapes[name] = reader, tuple(part.get_shape())
+    return SafetensorsSource(readers, shapes)

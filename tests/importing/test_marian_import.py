@@ -1,0 +1,207 @@
+"""Imported MarianMT models: token ids and scores equal those of transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.commands.tools import import_model as command
+from nmt.config.loader import load_config
+from nmt.core.run_dir import RunDir
+from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.loading import load_engine
+from nmt.export.exporter import export_run
+from nmt.importing.importer import import_model
+from tests.support.models.marian_folders import make_text, write_marian_folder
+
+transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
+
+CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
+LAYOUTS: dict[str, dict[str, Any]] = {
+    "shared": {},
+    "separate": {"separate": True},
+    "untied": {"separate": True, "tie_word_embeddings": False},
+    "tags": {"tags": [">>deu<<", ">>fra<<"], "activation_function": "relu"},
+}
+MAX_LENGTH = 40
+SEARCH = ["decode.stop=exact", f"decode.max_length={MAX_LENGTH}", "decode.max_length_ratio=1000"]
+SRC, TGT = make_text(0), make_text(3)
+
+
+def load_run(run: Path, *overrides: str) -> TorchEngine:
+    return load_engine(RunDir(run), load_config(run / "config.yaml", [*SEARCH, *overrides]), "cpu")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    with pytest.warns(UserWarning, match="sacremoses"):
+        return transformers.MarianTokenizer.from_pretrained(str(folder))
+
+
+def load_original(folder: Path) -> Any:
+    return transformers.MarianMTModel.from_pretrained(str(folder), dtype=torch.float32).eval()
+
+
+class BanAndNormalize(transformers.LogitsProcessor):  # type: ignore[misc]
+    """Ban pad, then normalize: bad_words_ids with renormalize_logits, but before EndAtLimit."""
+
+    def __init__(self, pad: int) -> None:
+        self.pad = pad
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        scores[:, self.pad] = -torch.inf
+        return scores.log_softmax(-1)
+
+
+class EndAtLimit(transformers.LogitsProcessor):  # type: ignore[misc]
+    """Force eos at the maximum length, with its own probability.
+
+    The forced_eos_token_id of transformers gives it the probability 1 instead.
+    """
+
+    def __init__(self, eos: int) -> None:
+        self.eos = eos
+
+    def __call__(self, input_ids: Any, scores: Any) -> Any:
+        if input_ids.size(1) <= MAX_LENGTH:
+            return scores
+        eos_scores = scores[:, self.eos].clone()
+        scores = scores.fill_(-torch.inf)
+        scores[:, self.eos] = eos_scores
+        return scores
+
+
+def generate(model: Any, rows: Sequence[Sequence[int]], beam_size: int) -> tuple[Any, Any]:
+    """Return the token ids of transformers without start, end and padding, and their scores."""
+    longest = max(map(len, rows))
+    pad, eos = model.config.pad_token_id, model.config.eos_token_id
+    padded = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([[len(row)] for row in rows])
+    with torch.inference_mode():
+        output = model.generate(
+            padded,
+            attention_mask=(torch.arange(longest) < lengths).long(),
+            num_beams=beam_size,
+            early_stopping="never" if beam_size > 1 else False,
+            max_length=MAX_LENGTH + 2,
+            renormalize_logits=False,
+            logits_processor=transformers.LogitsProcessorList(
+                [BanAndNormalize(pad), EndAtLimit(eos)]
+            ),
+            output_scores=True,
+            return_dict_in_generate=True,
+        )
+    tokens = [row[1:].tolist() for row in output.sequences]
+    scores = output.sequences_scores.tolist() if beam_size > 1 else []
+    return [row[: row.index(eos)] for row in tokens], scores
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_import_token_ids_and_scores_equal_transformers(layout: str, tmp_path: Path) -> None:
+    folder = tmp_path / "marian"
+    write_marian_folder(folder, SRC, TGT, **LAYOUTS[layout])
+    import_model(folder, tmp_path / "run", [], [])
+    engine = load_run(tmp_path / "run")
+    original, tokenizer = load_original(folder), load_tokenizer(folder)
+    lines = [*SRC[:100], *TGT[:98], "ab ßß 中文", "  Ab, (c)  d"]
+    if layout == "tags":
+        lines[:50] = [f">>deu<< {line}" for line in SRC[:50]]
+        lines[50:100] = [f">>fra<<{line}" for line in SRC[50:100]]
+    sources = engine.tokenizers.src.encode(lines)
+    rows = [tokenizer(line).input_ids for line in lines]
+    assert [[*tokens, engine.tokenizers.src.eos] for tokens in sources] == rows
+    assert any(engine.tokenizers.src.unk in row for row in rows)
+    tgt = engine.tokenizers.tgt
+    targets = [[*row, tgt.eos] for row in tgt.encode(lines)]
+    assert targets == tokenizer(text_target=lines).input_ids
+
+    for beam_size in (1, 4):
+        engine = load_run(tmp_path / "run", f"decode.beam_size={beam_size}")
+        translations = [best for [best] in engine.search(sources)]
+        expected, scores = generate(original, rows, beam_size)
+        assert [best.tokens for best in translations] == expected
+        if beam_size > 1:
+            assert [best.score for best in translations] == pytest.approx(scores, abs=1e-4)
+        assert len({tuple(best.tokens) for best in translations}) > 10
+
+
+def test_import_compares_with_transformers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_marian_folder(tmp_path / "marian", SRC, TGT)
+    (tmp_path / "lines").write_text("\n".join(SRC[:3]), encoding="utf-8")
+    command.run(
+        command.ImportOptions(
+            tmp_path / "marian", tmp_path / "run", tmp_path / "lines", ["data.src=fr"]
+        )
+    )
+    out = capsys.readouterr().out
+    assert "source token ids: equal on 3 of 3 lines" in out
+    assert "greedy token ids: equal on 3 of 3 lines" in out
+    config = load_config(tmp_path / "run" / "config.yaml")
+    assert (config.data.src, config.data.tgt) == ("fr", "de")
+    assert (config.decode.beam_size, config.decode.length_norm) == (4, "average")
+    assert json.loads((tmp_path / "run" / "import.json").read_text())["layout"] == "MarianMT"
+
+
+def test_import_without_transformers_is_not_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_marian_folder(tmp_path / "marian", SRC, TGT)
+    monkeypatch.setattr("nmt.importing.importer.PACKAGE", "no_such_package")
+    assert import_model(tmp_path / "marian", tmp_path / "run", [], SRC[:3]) is None
+    assert load_run(tmp_path / "run").search([[5, 6]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_import_half_precision_becomes_fp32(dtype: torch.dtype, tmp_path: Path) -> None:
+    model = write_marian_folder(tmp_path / "marian", SRC, TGT)
+    model.to(dtype).save_pretrained(str(tmp_path / "marian"))
+    comparison = import_model(tmp_path / "marian", tmp_path / "run", [], SRC[:3])
+    assert comparison is not None
+    assert comparison.is_close
+    assert {weight.dtype for weight in load_run(tmp_path / "run").model.parameters()} == {
+        torch.float32
+    }
+
+
+@pytest.mark.parametrize("layout", ["shared", "untied"])
+def test_import_exported_again_has_same_logits(layout: str, tmp_path: Path) -> None:
+    folder = tmp_path / "marian"
+    original = write_marian_folder(folder, SRC, TGT, **LAYOUTS[layout])
+    import_model(folder, tmp_path / "run", [], [])
+    run = RunDir(tmp_path / "run")
+    export_run(run, load_config(run.config), "huggingface", None, tmp_path / "exported")
+    exported = load_original(tmp_path / "exported")
+    src, tgt_in = torch.tensor([[7, 8, 9, 0]]), torch.tensor([[original.config.pad_token_id, 5, 9]])
+    with torch.inference_mode():
+        expected = original(src, decoder_input_ids=tgt_in).logits
+        logits = exported(src, decoder_input_ids=tgt_in).logits
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    lines = [*SRC[:20], "ab ßß 中文"]
+    assert (
+        load_tokenizer(tmp_path / "exported")(lines).input_ids
+        == load_tokenizer(folder)(lines).input_ids
+    )
+    for name in ("source.spm", "target.spm"):
+        assert (tmp_path / "exported" / name).read_bytes() == (folder / name).read_bytes()
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
+def test_import_token_ids_of_real_lines_equal_transformers(tmp_path: Path) -> None:
+    folder, corpus = tmp_path / "marian", CORPORA / "multi30k"
+    src, tgt = (
+        (corpus / f"train.{code}").read_text(encoding="utf-8").splitlines()[:5000]
+        for code in ("en", "de")
+    )
+    write_marian_folder(folder, src, tgt)
+    comparison = import_model(folder, tmp_path / "run", [], [])
+    engine, tokenizer = load_run(tmp_path / "run"), load_tokenizer(folder)
+    lines = (corpus / "test_2016_flickr.en").read_text(encoding="utf-8").splitlines()[:200]
+    tokens = [[*row, 0] for row in engine.tokenizers.src.encode(lines)]
+    assert tokens == tokenizer(lines).input_ids
+    assert comparison is not None
