@@ -77,7 +77,7 @@ def _read_settings(folder: Path) -> MarianSettings:
     settings.check(folder)
     config = TransformerConfig(**settings.to_model_config())
     collector = ConflictCollector()
-    config.check(collector, set())
+    config.collect_conflicts(collector, set())
     for conflict in collector.conflicts:
         raise DataError(f"{file}: {conflict.key}: {conflict.message}")
     return settings

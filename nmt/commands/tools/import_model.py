@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.core import files
-from nmt.core.console import print_info
 from nmt.data.text.reader import read_lines
 from nmt.errors import ConfigError
 from nmt.importing.comparison import LINES
 from nmt.importing.importer import PACKAGE, import_model
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ def run(options: ImportOptions) -> None:
         raise ConfigError([f"-o: expected a writable folder, got {options.output}: {reason}"])
     lines = LINES if options.check is None else list(read_lines(options.check))
     comparison = import_model(options.source, options.output, options.overrides, lines)
-    print_info(f"{options.output}: imported from {options.source}")
+    logger.info(f"{options.output}: imported from {options.source}")
     if comparison is None:
-        print_info(f"warning: nothing was compared, because {PACKAGE} is not installed")
+        logger.warning(f"nothing was compared, because {PACKAGE} is not installed")
     else:
         print(comparison.in_words())
