@@ -29,6 +29,16 @@ def schema_problems(error: ValidationError, data: Any, skipped: set[KeyPath]) ->
     return list(problems.items())
 
 
+def empty_list_problems(config: Config) -> list[Problem]:
+    """Return a problem for each list of text sets that only an imported model may leave empty."""
+    lists = {"train": config.data.train, "valid": config.data.valid}
+    return [
+        (("data", key), value_message(("data", key), value))
+        for key, value in lists.items()
+        if value == []
+    ]
+
+
 @cache
 def _json_schema() -> dict[str, Any]:
     return Config.model_json_schema()

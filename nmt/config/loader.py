@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from nmt.config.conflicts import check_conflicts
-from nmt.config.error_messages import schema_problems, value_message
+from nmt.config.error_messages import empty_list_problems, schema_problems
 from nmt.config.overrides import Override, override_label
 from nmt.config.parent import inherit_settings, missing_tags
 from nmt.config.renamed_keys import RENAMED_KEYS, current_path, rename_keys
@@ -139,7 +139,7 @@ def load_config(
     except ValidationError as error:
         problems += schema_problems(error, data, skipped={path for path, _ in problems})
     if config is not None and (check_files or not is_resolved_config(file)):
-        problems += _empty_text_sets(config.data)
+        problems += empty_list_problems(config)
     conflicts: list[Problem] = []
     if config is not None:
         config = config.with_defaults(frozenset(given_keys))
@@ -374,16 +374,6 @@ def resolve_run_dir(config: Config, path: Path, run_option: Path | None) -> RunD
     if run_option is None and path.name == run.config.name and _has_run_config(run):
         return run
     return RunDir(run_option or config.run or Path("runs") / path.stem)
-
-
-def _empty_text_sets(data: DataConfig) -> list[Problem]:
-    """Return a problem for each list of text sets that only an imported model may leave empty."""
-    lists = {"train": data.train, "valid": data.valid}
-    return [
-        (("data", key), value_message(("data", key), value))
-        for key, value in lists.items()
-        if value == []
-    ]
 
 
 def _missing_text_files(section: Any) -> list[Problem]:
