@@ -9,20 +9,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import ValidationError
 
 from nmt.config.conflicts import check_conflicts
 from nmt.config.error_messages import empty_list_problems, schema_problems
+from nmt.config.missing_files import missing_text_files, missing_tokenizer_files
 from nmt.config.overrides import Override, override_label
 from nmt.config.parent import inherit_settings, missing_tags
 from nmt.config.renamed_keys import RENAMED_KEYS, current_path, rename_keys
 from nmt.config.schema import Config
-from nmt.config.sections.base import Section
-from nmt.config.sections.data import DataConfig, FilePair
-from nmt.config.sections.tokenizer import TokenizerConfig
-from nmt.config.text_sets import AnyTextSet, memory_form, text_set_files
+from nmt.config.text_sets import memory_form
 from nmt.config.yaml_reader import (
     Document,
     KeyPath,
@@ -42,7 +40,6 @@ from nmt.core.text_encoding import reject_utf16_text
 from nmt.core.torchrun import rank
 from nmt.errors import ConfigError, DataError, RunError, did_you_mean, show_value
 
-S = TypeVar("S", bound=Section)
 logger = logging.getLogger(__name__)
 PATH_KEYS = (
     "run",
@@ -152,8 +149,8 @@ def load_config(
     missing: list[Problem] = []
     if check_files:
         missing = [
-            *_missing_text_files(data.get("data")),
-            *_missing_tokenizer_files(data.get("tokenizer")),
+            *missing_text_files(data.get("data")),
+            *missing_tokenizer_files(data.get("tokenizer")),
         ]
     if problems or conflicts or missing or config is None:
         raise _config_error(problems, origins, conflicts, missing)
@@ -374,56 +371,6 @@ def resolve_run_dir(config: Config, path: Path, run_option: Path | None) -> RunD
     if run_option is None and path.name == run.config.name and _has_run_config(run):
         return run
     return RunDir(run_option or config.run or Path("runs") / path.stem)
-
-
-def _missing_text_files(section: Any) -> list[Problem]:
-    """Return one problem per missing file of the section `data`."""
-    data = _validated(DataConfig, section)
-    if data is None:
-        return []
-    text_sets: list[tuple[KeyPath, AnyTextSet]] = [
-        *((("data", "train", i), text_set) for i, text_set in enumerate(data.train)),
-        *(
-            (("data", "valid", i) if isinstance(data.valid, list) else ("data", "valid"), text_set)
-            for i, text_set in enumerate(data.valid_sets())
-        ),
-        *((("data", "test", i), text_set) for i, text_set in enumerate(data.test)),
-    ]
-    problems: list[Problem] = []
-    files: list[tuple[KeyPath, Path]] = []
-    for path, text_set in text_sets:
-        try:
-            groups = text_set_files(text_set, data)
-        except DataError as error:
-            problems.append((path, str(error)))
-        else:
-            files += [(path, file) for group in groups for file in group]
-    files += [(("data", "alignments", i), file) for i, file in enumerate(data.alignments or [])]
-    for path, file in files:
-        if not file.is_file():
-            siblings = [p.name for p in file.parent.iterdir()] if file.parent.is_dir() else []
-            problems.append((path, f"no such file: {file}{did_you_mean(file.name, siblings)}"))
-    return problems
-
-
-def _missing_tokenizer_files(section: Any) -> list[Problem]:
-    """Return one problem per missing file of the section `tokenizer`."""
-    tokenizer = _validated(TokenizerConfig, section or {})
-    model = tokenizer.model if tokenizer else None
-    files = (model.src, model.tgt) if isinstance(model, FilePair) else (model,)
-    return [
-        (("tokenizer", "model"), f"no such file: {file}")
-        for file in files
-        if file is not None and not file.is_file()
-    ]
-
-
-def _validated(section_class: type[S], section: Any) -> S | None:
-    """Return a section if it is valid; else None, because its problems are reported already."""
-    try:
-        return section_class.model_validate(section)
-    except ValidationError:
-        return None
 
 
 def format_config(config: Config) -> str:
