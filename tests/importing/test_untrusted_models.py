@@ -19,7 +19,7 @@ from nmt.errors import NMTError
 from nmt.importing.importer import import_model
 from nmt.importing.pickled_tensors import load_pickled_tensors
 from tests.support.models.marian_folders import make_text, write_marian_folder
-from tests.support.promises.pickle_bombs import checkpoint
+from tests.support.promises.pickle_bombs import make_checkpoint
 
 pytest.importorskip("transformers", reason="needs nmt[export]")
 
@@ -210,7 +210,7 @@ def test_pickle_of_anything_but_tensors_is_refused(name: str, tmp_path: Path) ->
 
 def test_pickle_that_calls_a_function_is_refused(tmp_path: Path) -> None:
     file, marker = tmp_path / "pytorch_model.bin", tmp_path / "marker"
-    file.write_bytes(checkpoint(marker))
+    file.write_bytes(make_checkpoint(marker))
     with pytest.raises(NMTError, match="expected tensors only"):
         load_pickled_tensors(file)
     assert not marker.exists()
