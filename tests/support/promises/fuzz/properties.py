@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from nmt import errors
 from tests.support.promises.fuzz.command_runs import check_command
 from tests.support.promises.fuzz.folders import MODELS, Damage, FuzzFolder, damage_file
-from tests.support.promises.fuzz.strategies import command_lines, configs, damages, odd_stdin
+from tests.support.promises.fuzz.strategies import (
+    command_lines,
+    configs,
+    damages,
+    memories,
+    odd_stdin,
+)
 
 READ_COMMANDS = [
     ["translate", "-m", "RUN", "test.in", "--device", "cpu"],
@@ -69,6 +75,23 @@ def check_text(fuzz_folder: FuzzFolder, arch: str, stdin: bytes, policy: str) ->
     assert result.out.count(b"\n") == stdin.count(b"\n")
 
 
+def check_memory(fuzz_folder: FuzzFolder, content: bytes, output: str) -> None:
+    """Check that any TMX file is converted completely, or not at all."""
+    fuzz_folder.reset()
+    (fuzz_folder.folder / "odd.tmx").write_bytes(content)
+    before = set(fuzz_folder.folder.iterdir())
+    command = ["data", "convert", "odd.tmx", output, "--src", "in", "--tgt", "out"]
+    result = check_command(command, b"", fuzz_folder.folder)
+    files = sorted(set(fuzz_folder.folder.iterdir()) - before)
+    if result.code != 0:
+        assert not files, result.err
+        return
+    count = int(result.err.split(" ")[0])
+    for file in files:
+        line_count = file.read_bytes().count(b"\n")
+        assert line_count == count + (file.suffix == ".tsv")
+
+
 Property = Callable[..., None]
 archs = st.sampled_from(sorted(MODELS))
 PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
@@ -90,6 +113,10 @@ PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
             "stdin": odd_stdin,
             "policy": st.sampled_from(["error", "replace", "skip"]),
         },
+    ),
+    "memories": (
+        check_memory,
+        {"content": memories(), "output": st.sampled_from(["new", "new.tsv", "new.jsonl"])},
     ),
 }
 

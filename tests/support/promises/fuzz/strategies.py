@@ -16,7 +16,7 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.sections.train import TrainConfig
 from tests.support.paths import ROOT
-from tests.support.promises.fuzz.folders import CONFIG, MODELS
+from tests.support.promises.fuzz.folders import CONFIG, MEMORY, MODELS, UNIT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -156,6 +156,10 @@ VALID_VALUES: dict[tuple[str, str], list[str]] = {
     ("", "device"): ["cpu"],
     ("", "a"): ["rnn", "transformer"],
     ("", "b"): ["rnn", "transformer"],
+    ("data convert", "input_"): ["test", "test.tmx"],
+    ("data convert", "output"): ["out", "out.tmx", "out.tsv", "new/out.jsonl"],
+    ("data convert", "src"): ["in"],
+    ("data convert", "tgt"): ["out"],
     ("", "force"): ["test.out", "1 2"],
     ("", "sentence"): ["1 2 3"],
 }
@@ -188,3 +192,25 @@ damages = st.tuples(
     st.integers(0, 10**6),
     st.integers(0, 255),
 )
+
+
+XML_FRAGMENTS = [
+    *(UNIT.encode(), UNIT.encode() * 500, b"<tu>" * 3000, b"x" * 2_000_000),
+    *rb"""<seg> </seg> <tuv> </tuv> <ph> </ph> <hi> </hi> <x/> </tu> <tu < > & " '""".split(),
+    *rb"""<!-- --> <![CDATA[ ]]> <?p ?> <! &lt; &#10; &#0; &e; in out utf-16 latin-1""".split(),
+    *(b' xml:lang="in"', b' lang="out"', b'<!DOCTYPE tmx [<!ENTITY e "x">]>'),
+    *(b"\n", b"\r\n", b"\xff", b"\xef\xbf\xbf"),
+]
+
+
+@st.composite
+def memories(draw: st.DrawFn) -> bytes:
+    """Draw a TMX file with some of its content replaced."""
+    content = MEMORY.encode()
+    for _ in range(draw(st.integers(0, 3))):
+        position = draw(st.sampled_from([MEMORY.index(UNIT), MEMORY.index("2 &"), len(content)]))
+        position = draw(st.integers(0, len(content))) if draw(RARELY) else position
+        length = draw(st.sampled_from([1, 7, 40, 10**6])) if draw(RARELY) else 0
+        put = draw(st.one_of(st.sampled_from(XML_FRAGMENTS), odd_line))
+        content = content[:position] + put + content[position + length :]
+    return content
