@@ -17,6 +17,7 @@ from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.loading import load_engine
 from nmt.export.exporter import export_run
 from nmt.importing.importer import import_model
+from tests.support.command_line import nmt
 from tests.support.models.marian_folders import make_text, write_marian_folder
 
 transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
@@ -189,6 +190,23 @@ def test_import_exported_again_has_same_logits(layout: str, tmp_path: Path) -> N
     )
     for name in ("source.spm", "target.spm"):
         assert (tmp_path / "exported" / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_import_is_a_parent_for_fine_tuning(tmp_path: Path) -> None:
+    write_marian_folder(tmp_path / "marian", SRC, TGT)
+    import_model(tmp_path / "marian", tmp_path / "parent", [], SRC[:3])
+    for name, count in (("train", 200), ("valid", 10)):
+        for code, lines in (("en", SRC), ("de", TGT)):
+            text = "\n".join(lines[:count]) + "\n"
+            (tmp_path / f"{name}.{code}").write_text(text, encoding="utf-8")
+    (tmp_path / "config.yaml").write_text(
+        "data: {src: en, tgt: de, train: train, valid: valid}\n"
+        "train: {from: parent, max_updates: 2, batch_tokens: 800, precision: fp32}\n"
+    )
+    result = nmt("train", tmp_path / "config.yaml", "--run", tmp_path / "child")
+    assert result.code == 0, result.err
+    parent, child = load_run(tmp_path / "parent"), load_run(tmp_path / "child")
+    assert child.tokenizers.tgt.encode(TGT[:5]) == parent.tokenizers.tgt.encode(TGT[:5])
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
