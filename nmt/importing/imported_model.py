@@ -41,5 +41,5 @@ class ImportedModel:
     tokenizers: Tokenizers
     weights: Mapping[str, Tensor]
     """Weights by name, in fp32."""
-    load_reference: Callable[[], Reference]
-    """Build the model in transformers."""
+    load_reference: Callable[[], Reference] | None
+    """Build the model in transformers; None if transformers does not have it."""

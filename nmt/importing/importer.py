@@ -21,6 +21,7 @@ from nmt.errors import DataError, RunError, show_value
 from nmt.importing.comparison import ImportComparison, compare_with_reference
 from nmt.importing.imported_model import ImportedModel
 from nmt.importing.marian import read_marian
+from nmt.importing.marian_npz import find_model, read_marian_npz
 from nmt.importing.model_folder import read_json
 from nmt.training.checkpoints.checkpoint import point_link, write_state
 from nmt.training.checkpoints.resume import PROVENANCE_KEYS
@@ -38,9 +39,9 @@ def import_model(
 ) -> ImportComparison | None:
     """Write a run folder with the model of `source`; return a comparison on `lines`.
 
-    Returns None if the package of the original model is not installed. The folder appears when it
-    is complete and compared. Raises DataError if the model is damaged or cannot be represented,
-    RunError if `output` exists or the comparison fails.
+    Returns None if transformers does not have the model, or is not installed. The folder appears
+    when it is complete and compared. Raises DataError if the model is damaged or cannot be
+    represented, RunError if `output` exists or the comparison fails.
     """
     if output.exists() or output.is_symlink():
         raise RunError(f"{output}: expected a new folder, got an existing one (use -o)")
@@ -49,7 +50,7 @@ def import_model(
         run = RunDir(folder)
         config = _write_run(run, model, overrides)
         files.write_text(run.imported, _import_record(source, model))
-        if importlib.util.find_spec(PACKAGE) is None:
+        if model.load_reference is None or importlib.util.find_spec(PACKAGE) is None:
             return None
         greedy = config.model_copy(update={"decode": config.decode.greedy()})
         ours = load_engine(run, greedy, "cpu")
@@ -65,6 +66,8 @@ def read_model(source: Path) -> ImportedModel:
     if not source.is_dir():
         raise DataError(f"{source}: expected a model folder, got none")
     file = source / "config.json"
+    if not file.exists() and (npz_file := find_model(source)):
+        return read_marian_npz(npz_file)
     layout = read_json(file).get("model_type")
     read = LAYOUTS.get(layout) if isinstance(layout, str) else None
     if read is None:

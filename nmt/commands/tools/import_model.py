@@ -36,6 +36,6 @@ def run(options: ImportOptions) -> None:
     comparison = import_model(options.source, options.output, options.overrides, lines)
     logger.info(f"{options.output}: imported from {options.source}")
     if comparison is None:
-        logger.warning(f"nothing was compared, because {PACKAGE} is not installed")
+        logger.warning(f"nothing was compared, because {PACKAGE} cannot run the model")
     else:
         print(comparison.in_words())

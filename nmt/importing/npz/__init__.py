@@ -1,0 +1,1 @@
+"""Read Marian's own models, the .npz files that it trains."""

@@ -1,0 +1,55 @@
+"""Read the arrays of an untrusted .npz file: sizes, shapes and types first, then data."""
+
+from __future__ import annotations
+
+import math
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from numpy.lib import format as npy
+from numpy.typing import NDArray
+
+from nmt.errors import DataError
+
+Arrays = dict[str, NDArray[np.generic]]
+ALLOWED_TYPES = ("<f4", "<f2", "|i1", "|u1")
+"""Types in an archive: floats, and bytes for the embedded settings."""
+
+
+def read_arrays(file: Path) -> Arrays:
+    """Return the arrays of a file by name; raise DataError if it is damaged or holds other types.
+
+    Their total size is at most that of the file, because a compressed archive is refused.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if len({entry.filename for entry in entries}) != len(entries):
+                raise ValueError("a name occurs twice")
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise ValueError("the archive is compressed")
+            if sum(entry.file_size for entry in entries) > file.stat().st_size:
+                raise ValueError("the archive declares more bytes than it has")
+            for entry in entries:
+                _check_entry(archive, entry)
+        with np.load(file, allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile, struct.error, SyntaxError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DataError(f"{file}: expected an .npz file, got a damaged one: {reason}") from None
+
+
+def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Raise ValueError unless an entry is an array of an allowed type and of its declared size."""
+    with archive.open(entry) as stream:
+        version = npy.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{entry.filename}: unknown version {version}")
+        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read(stream)
+        if dtype.str not in ALLOWED_TYPES:
+            raise ValueError(f"{entry.filename}: expected floats, got {dtype}")
+        if stream.tell() + math.prod(shape) * dtype.itemsize != entry.file_size:
+            raise ValueError(f"{entry.filename}: the shape {shape} does not match its size")
