@@ -23,6 +23,7 @@ def test_config_show_prints_every_setting(tiny: Tiny) -> None:
     lines = assert_success(nmt("config", "show", tiny.config, *inner)).lines
     keys = {line.strip().split(":")[0] for line in lines}
     schema = json.loads(assert_success(nmt("config", "schema")).out)
+    del schema["$defs"]["ExtensionConfig"]  # tokenizer.extend is null without a parent
     for section in schema["$defs"].values():
         if section["title"] in ("CleanConfig", "AugmentConfig"):
             name = section["title"].removesuffix("Config").lower()

@@ -211,7 +211,7 @@ def test_evaluate_warnings_go_to_stderr(digits: Digits, tmp_path: Path) -> None:
     train_line = next(line for file in train_files for line in file.read_text().split("\n") if line)
     sides = write_lines(tmp_path / "t.in", [train_line]), write_lines(tmp_path / "t.out", ["1"])
     result = assert_success(nmt("evaluate", digits.run, "--src", sides[0], "--ref", sides[1]))
-    assert "warning: t: 1 of 1 sources stand in the training text" in result.err
+    assert "warning: t: 1 of 1 sources appear verbatim in the training text" in result.err
 
 
 @pytest.mark.parametrize(

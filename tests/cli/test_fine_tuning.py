@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -19,7 +17,6 @@ from nmt.core.run_dir import RunDir
 from tests.support.command_line import (
     Result,
     assert_success,
-    environment,
     nmt,
     settings,
     write_lines,
@@ -300,12 +297,13 @@ def test_fine_tuning_page_commands_run_in_order(
     (tmp_path / "general.yaml").write_text(GENERAL)
     assert_success(nmt("train", "general.yaml", "--device", "cpu"))
     for command in commands:
-        shell = subprocess.run(
-            ["bash", "-c", command.replace("nmt ", f"{sys.executable} -m nmt ", 1)],
-            capture_output=True,
-            text=True,
-            env=environment(),
-        )
-        assert shell.returncode == 0, shell.stderr
+        command, _, output = command.partition(" > ")
+        command, _, input_file = command.partition(" < ")
+        name, *arguments = command.split()
+        stdin = (tmp_path / input_file).read_bytes() if input_file else b""
+        assert name == "nmt"
+        result = assert_success(nmt(*arguments, stdin=stdin))
+        if output:
+            (tmp_path / output).write_text(result.out, encoding="utf-8")
     assert (tmp_path / "output.fr").read_text(encoding="utf-8").count("\n") == len(text)
     assert (tmp_path / "runs" / "domain" / "parent.json").is_file()

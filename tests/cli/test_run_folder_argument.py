@@ -85,7 +85,7 @@ def test_train_folder_without_run_is_refused(trained_run: Tiny) -> None:
     shutil.copy(trained_run.config, project / "config.yaml")
     result = train(project)
     assert result.code == 2
-    assert f"not written by nmt (name the file, {project / 'config.yaml'})\n" in result.err
+    assert f"that nmt did not write (name the file, {project / 'config.yaml'})\n" in result.err
 
 
 @pytest.mark.parametrize("command", ["tokenizer", "prepare"])
