@@ -85,7 +85,17 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("settings", MODELS.values(), ids=MODELS)
+SLOW_MODELS = ("input-feeding", "coverage", "location", "post-norm")
+"""Variants of models that the fast suite trains too; all contracts of their layers are tested."""
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        pytest.param(settings, id=name, marks=[pytest.mark.slow] * (name in SLOW_MODELS))
+        for name, settings in MODELS.items()
+    ],
+)
 def test_model_trained_on_reversed_digits_reverses_unseen(settings: dict[str, Any]) -> None:
     rng = random.Random(1)
     test_sources = [random_source(rng) for _ in range(100)]

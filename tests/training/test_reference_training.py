@@ -66,7 +66,10 @@ def plain_gradients(
     return float(loss.detach()), dict(zip(leaves, gradients, strict=True))
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param("luong, LSTM, general", marks=pytest.mark.slow), *list(CASES)[1:]],
+)
 def test_train_step_in_float64_equals_reference(make_trainer: MakeTrainer, case: str) -> None:
     model, hidden = CASES[case]
     trainer = trainer_of(make_trainer, model)
