@@ -10,7 +10,6 @@ import re
 from pathlib import Path
 
 from nmt.config.model_config import TransformerConfig
-from nmt.config.sections.base import ConflictCollector
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.vocabulary import ImportedVocabulary, append_vocabulary, split_vocabulary
 from nmt.errors import DataError, show_value
@@ -18,6 +17,7 @@ from nmt.importing.imported_model import ImportedModel
 from nmt.importing.marian_reference import load_marian_reference
 from nmt.importing.marian_settings import MarianSettings, MarianTokenizerSettings
 from nmt.importing.model_folder import (
+    check_model_config,
     parse_settings,
     read_json,
     read_optional_json,
@@ -75,11 +75,7 @@ def _read_settings(folder: Path) -> MarianSettings:
     content = {key: value for key, value in content.items() if value is not None}
     settings = parse_settings(MarianSettings, content, file)
     settings.check(folder)
-    config = TransformerConfig(**settings.to_model_config())
-    collector = ConflictCollector()
-    config.collect_conflicts(collector, set())
-    for conflict in collector.conflicts:
-        raise DataError(f"{file}: {conflict.key}: {conflict.message}")
+    check_model_config(settings.to_model_config(), file)
     return settings
 
 

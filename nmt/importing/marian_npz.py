@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from nmt.config.model_config import TransformerConfig
-from nmt.config.sections.base import ConflictCollector
 from nmt.config.yaml_reader import dotted_key, parse_yaml
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import DataError, show_value
 from nmt.importing.imported_model import ImportedModel
+from nmt.importing.model_folder import check_model_config
 from nmt.importing.npz.archive import Arrays, read_arrays
 from nmt.importing.npz.marian_weights import JOINT, SETTINGS, Vocabulary, convert_weights
 
@@ -137,10 +137,7 @@ def _model_config(settings: dict[str, Any], arrays: Arrays, file: Path) -> dict[
         "activation": settings.get("transformer-ffn-activation", "swish"),
         "tie": "all" if is_joint else "target" if tied_tgt else "none",
     }
-    collector = ConflictCollector()
-    TransformerConfig(**config).collect_conflicts(collector, set())
-    for conflict in collector.conflicts:
-        raise DataError(f"{file}: {conflict.key}: {conflict.message}")
+    check_model_config(config, file)
     return config
 
 

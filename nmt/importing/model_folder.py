@@ -1,13 +1,16 @@
-"""Read the files of an untrusted model folder: JSON, SentencePiece models, and weights."""
+"""Read and check the files of an untrusted model folder: settings, vocabularies, archives."""
 
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from nmt.config.model_config import TransformerConfig
+from nmt.config.sections.base import ConflictCollector
 from nmt.data.tokenizer.vocabulary import unused_piece
 from nmt.errors import DataError, show_value
 
@@ -51,6 +54,27 @@ def parse_settings(kind: type[M], content: dict[str, Any], file: Path) -> M:
         message = detail["msg"][:1].lower() + detail["msg"][1:]
         value = show_value(detail["input"])
         raise DataError(f"{file}: {name}: {message}, got {value}") from None
+
+
+def check_model_config(settings: dict[str, Any], file: Path) -> TransformerConfig:
+    """Return the section `model`; raise DataError that names `file` if its settings conflict."""
+    config = TransformerConfig(**settings)
+    collector = ConflictCollector()
+    config.collect_conflicts(collector, set())
+    for conflict in collector.conflicts:
+        raise DataError(f"{file}: {conflict.key}: {conflict.message}")
+    return config
+
+
+def check_archive(archive: zipfile.ZipFile, file: Path) -> None:
+    """Raise ValueError if a ZIP archive could expand to more bytes than `file` has."""
+    entries = archive.infolist()
+    if len({entry.filename for entry in entries}) != len(entries):
+        raise ValueError("a name occurs twice")
+    if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+        raise ValueError("the archive is compressed")
+    if sum(entry.file_size for entry in entries) > file.stat().st_size:
+        raise ValueError("the archive declares more bytes than it has")
 
 
 def read_vocabulary(file: Path, size: int) -> list[str]:

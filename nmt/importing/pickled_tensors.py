@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from nmt.errors import DataError
+from nmt.importing.model_folder import check_archive
 
 ALLOWED_NAMES = {
     "collections OrderedDict",
@@ -60,12 +61,8 @@ def _check_archive(file: Path) -> None:
     if not zipfile.is_zipfile(file):
         raise ValueError("the format is older than torch 1.6; save it as model.safetensors")
     with zipfile.ZipFile(file) as archive:
-        entries = archive.infolist()
-        if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-            raise ValueError("the archive is compressed")
-        if sum(entry.file_size for entry in entries) > file.stat().st_size:
-            raise ValueError("the archive declares more bytes than it has")
-        pickles = [entry for entry in entries if entry.filename.endswith(".pkl")]
+        check_archive(archive, file)
+        pickles = [entry for entry in archive.infolist() if entry.filename.endswith(".pkl")]
         if len(pickles) != 1 or pickles[0].file_size > MAX_PICKLE_BYTES:
             raise ValueError("the archive has no single pickle of a normal size")
         for opcode, argument, _ in pickletools.genops(archive.read(pickles[0])):

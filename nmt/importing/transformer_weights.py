@@ -5,8 +5,7 @@ MarianMT, M2M100 and NLLB have the same names for the same parts.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,11 +13,9 @@ from torch import Tensor
 
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
-from nmt.importing.weights import Shape, TensorSource, read_finite
-from nmt.models.build import build_model, weights_of
+from nmt.importing.weights import LAYER, Shape, TensorSource, read_finite, weight_shapes
 from nmt.models.layers import sinusoidal_positions
 
-LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)\.(weight|bias)")
 PARTS = {
     **dict.fromkeys(("attention", "past"), "self_attn"),
     **dict.fromkeys(("attention_sum.norm", "past_sum.norm"), "self_attn_layer_norm"),
@@ -40,12 +37,10 @@ Aliases = Mapping[str, Sequence[str]]
 """For each weight of nmt, the names of equal tensors in the source; it has at least one."""
 
 
-def transformer_aliases(config: TransformerConfig, vocab_sizes: tuple[int, int]) -> Aliases:
-    """Return the names in transformers of each weight of a model, except the output bias."""
-    with torch.device("meta"):
-        model = build_model(config, *vocab_sizes, pad=0)
+def transformer_aliases(config: TransformerConfig, names: Iterable[str]) -> Aliases:
+    """Return the names in transformers of the weights `names`, except the output bias."""
     aliases: dict[str, Sequence[str]] = {}
-    for name in weights_of(model):
+    for name in names:
         if match := LAYER.fullmatch(name):
             aliases[name] = [_layer_name(*match.groups())]
     if config.tie == "all":
@@ -78,10 +73,8 @@ def convert_weights(
     The biases of keys are dropped, because they add a constant to all scores of a query. Raises
     DataError, which begins with `where`, if names or shapes differ, before any tensor is read.
     """
-    with torch.device("meta"):
-        model = build_model(config, *vocab_sizes, pad=0)
-    shapes = {name: tuple(weight.shape) for name, weight in weights_of(model).items()}
-    aliases = transformer_aliases(config, vocab_sizes)
+    shapes = weight_shapes(config, *vocab_sizes)
+    aliases = transformer_aliases(config, shapes)
     _check_shapes(source, aliases, shapes, where)
     weights = {name: _read_equal(source, names, where) for name, names in aliases.items()}
     weights["output.bias"] = torch.zeros(shapes["output.bias"])
@@ -112,8 +105,8 @@ def _check_shapes(
         else:
             is_expected = shape == expected.get(name)
         if not is_expected:
-            wanted = expected.get(name, "no such tensor")
-            raise DataError(f"{where}: {name}: expected {wanted}, got the shape {shape}")
+            expected_shape = expected.get(name, "no such tensor")
+            raise DataError(f"{where}: {name}: expected {expected_shape}, got the shape {shape}")
 
 
 def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tensor:

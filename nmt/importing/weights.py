@@ -13,12 +13,16 @@ import safetensors
 import torch
 from torch import Tensor
 
+from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError, show_value
 from nmt.importing.model_folder import read_json
 from nmt.importing.pickled_tensors import load_pickled_tensors
+from nmt.models.build import build_model, weights_of
 
 SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 """Names of weight files in an index: files of the same folder."""
+LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)\.(weight|bias)")
+"""Names of the weights in the layers of nmt's Transformer: side, layer, part and kind."""
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = f"{SAFETENSORS}.index.json"
 MAX_INDEX_BYTES = 2**24
@@ -78,6 +82,15 @@ def open_weights(folder: Path) -> Iterator[TensorSource]:
             yield PickledSource(load_pickled_tensors(folder / PICKLED))
         else:
             raise DataError(f"{folder}: expected {SAFETENSORS}, {INDEX} or {PICKLED}, got none")
+
+
+def weight_shapes(
+    config: TransformerConfig, src_vocab_size: int, tgt_vocab_size: int
+) -> dict[str, Shape]:
+    """Return the shape of each weight of nmt's model; allocate no memory for them."""
+    with torch.device("meta"):
+        model = build_model(config, src_vocab_size, tgt_vocab_size, pad=0)
+    return {name: tuple(weight.shape) for name, weight in weights_of(model).items()}
 
 
 def read_finite(source: TensorSource, name: str) -> Tensor:

@@ -198,8 +198,8 @@ class Model(nn.Module, ABC, Generic[M, S]):
     def components(self) -> dict[str, list[nn.Module]]:
         """Return the modules of encoder, decoder, embeddings and attention, for `train.freeze`.
 
-        Components may overlap: the decoder contains the attention over the source, and tied
-        embeddings are also the output projection.
+        The source embedding is the first of the embeddings. Components may overlap: the decoder
+        contains the attention over the source, and tied embeddings are also the output projection.
         """
         return {}
 

@@ -44,8 +44,9 @@ def clear_run(run: RunDir) -> None:
         raise RunError(f"{run.path}: {foreign_files_message(foreign)}")
     for folder in (run.best, run.last, run.checkpoints, run.valid, run.tensorboard, *exports):
         files.remove_folder(folder)
-    written = (run.metrics, run.log, run.report, run.finished, run.failed, run.average, run.parent)
-    for file in (*written, run.shortlist, run.wandb / "run-id.txt"):
+    written = (run.metrics, run.log, run.report, run.finished, run.failed, run.shortlist)
+    origins = (run.average, run.parent, run.imported)
+    for file in (*written, *origins, run.wandb / "run-id.txt"):
         files.remove(file)
     if run.model_card.is_file() and is_unchanged_card(run.model_card):
         files.remove(run.model_card)

@@ -28,10 +28,19 @@ from nmt.training.checkpoints.run_lock import lock_holder
 
 T = TypeVar("T")
 State = Literal[
-    "running", "finished", "stopped", "failed", "prepared", "average", "damaged", "unknown"
+    "running",
+    "finished",
+    "stopped",
+    "failed",
+    "prepared",
+    "average",
+    "imported",
+    "damaged",
+    "unknown",
 ]
 """stopped: by the user or by a kill; failed: by an error; prepared: training has not begun;
-average: an average of checkpoints; unknown: running or killed, on a file system without locks.
+average: an average of checkpoints; imported: a model of another toolkit; unknown: running or
+killed, on a file system without locks.
 """
 
 
@@ -154,7 +163,7 @@ def _summarize(run: RunDir, name: str) -> RunSummary:
     state, why = _determine_state(run, run_files)
     is_running = state == "running"
     share_done = seconds_left = None
-    if config is not None and state != "average":
+    if config is not None and state not in ("average", "imported"):
         share_done = _share_done(config.train, run_files)
     if share_done and is_running:
         seconds_left = run_files.seconds * (1 - share_done) / share_done
@@ -230,6 +239,8 @@ def _determine_state(run: RunDir, run_files: _RunFiles) -> tuple[State, str]:
     """Return the state of a run except "damaged", and its explanation (`RunSummary.why`)."""
     if run.average.is_file():
         return "average", ""
+    if run.imported.is_file():
+        return "imported", ""
     if run_files.is_running:
         if run_files.finished:
             return "running", "trained, being tested"

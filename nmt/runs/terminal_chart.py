@@ -70,7 +70,13 @@ def _y_label(row: int, low: float, high: float, is_log: bool) -> str:
     if row not in (0, ROWS // 2, ROWS - 1):
         return ""
     value = high - (high - low) * row / (ROWS - 1)
-    return f"{10**value if is_log else value:.4g}"
+    return _format_y(10**value if is_log else value)
+
+
+def _format_y(value: float) -> str:
+    """Return a number with as many digits as fit in the margin, four at most."""
+    texts = [f"{value:.{digits}g}" for digits in (4, 3, 2, 1)]
+    return next((text for text in texts if len(text) <= MARGIN), texts[-1])
 
 
 def _x_labels(max_x: float, columns: int, axis: XAxis) -> str:

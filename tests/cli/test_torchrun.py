@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -184,11 +185,12 @@ def test_translate_stdin_under_torchrun_is_refused(digits: Digits) -> None:
     assert "under torchrun: expected an uncompressed input file" in err
 
 
-def test_torchrun_invalid_setting_is_reported_by_each_rank(tiny: Tiny) -> None:
+def test_torchrun_invalid_setting_is_reported_with_rank(tiny: Tiny) -> None:
+    """torchrun kills the other ranks after the first error, so any rank may be the only one."""
     with running_job(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
-    assert "error: rank 0: --set train.lr" in err
+    assert re.search(r"^error: rank [01]: --set train\.lr=-1: train\.lr: ", err, re.M)
     assert not tiny.run.exists()
 
 

@@ -17,6 +17,8 @@ from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.loading import load_engine
 from nmt.export.exporter import export_run
 from nmt.importing.importer import import_model
+from nmt.runs.clear_run import clear_run
+from nmt.runs.summary import summarize_run
 from tests.support.command_line import nmt
 from tests.support.models.marian_folders import make_text, write_marian_folder
 
@@ -207,6 +209,17 @@ def test_import_is_a_parent_for_fine_tuning(tmp_path: Path) -> None:
     assert result.code == 0, result.err
     parent, child = load_run(tmp_path / "parent"), load_run(tmp_path / "child")
     assert child.tokenizers.tgt.encode(TGT[:5]) == parent.tokenizers.tgt.encode(TGT[:5])
+
+
+def test_runs_imported_model_is_listed_and_cleared(tmp_path: Path) -> None:
+    write_marian_folder(tmp_path / "marian", SRC, TGT)
+    run = RunDir(tmp_path / "imported")
+    import_model(tmp_path / "marian", run.path, [], SRC[:3])
+    summary = summarize_run(run, "imported")
+    assert (summary.state, summary.why, summary.problems) == ("imported", "", [])
+    clear_run(run)
+    assert not run.imported.exists()
+    assert not run.checkpoints.exists()
 
 
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")

@@ -36,6 +36,12 @@ def test_render_panel_places_points() -> None:
     }
 
 
+@pytest.mark.parametrize("value", [9.899e-05, -9.899e-05, 1.234e-105, -1.234e-105])
+def test_render_panel_long_label_fits_margin(value: float) -> None:
+    lines = render_panel(make_panel(make_series("a", [0, 1], [value, 2 * value])), 80, 1, "updates")
+    assert {line.index("|") for line in lines.split("\n")[1 : ROWS + 1]} == {MARGIN + 1}
+
+
 def test_render_panel_averages_points_of_a_column() -> None:
     rows = drawing_rows(
         make_panel(

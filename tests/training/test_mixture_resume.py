@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,13 +9,11 @@ import pytest
 import torch
 
 from nmt.config.sections.data import AugmentConfig, TrainSet
-from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
-from nmt.data.tokenizer.training import train_tokenizer
+from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
@@ -24,8 +21,10 @@ from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.monitoring.run_log import RunLog
 from nmt.training.optimization.loss import Losses
 from nmt.training.trainer import Trainer
-from tests.support.data.memory_chunks import corpus_from_pairs
-from tests.support.training.tiny_trainer import make_config, make_pairs
+from tests.support.promises.recording_trainers import encoded_text, hash_batch
+from tests.support.training.tiny_trainer import make_config
+
+__all__ = ["encoded_text"]
 
 UPDATES = 14
 Make = Callable[..., tuple[Trainer, list[str]]]
@@ -38,30 +37,13 @@ class RecordingTrainer(Trainer):
 
     def train_step(self, batch: RankBatch) -> tuple[Losses, torch.Tensor]:
         """Record the digest of the batch and train on it."""
-        digest = hashlib.sha256()
-        for micro_batch in batch.micro_batches:
-            for tensor in (micro_batch.src, micro_batch.tgt_in, micro_batch.targets):
-                digest.update(tensor.numpy().tobytes())
-        self.digests.append(digest.hexdigest())
+        self.digests.append(hash_batch(batch))
         return super().train_step(batch)
 
 
-@pytest.fixture(scope="module")
-def parts(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, Corpus]:
-    folder = tmp_path_factory.mktemp("mixture")
-    pairs = make_pairs()
-    lines = [line for pair in pairs for line in pair]
-    config = TokenizerConfig(type="bpe", vocab_size=400)
-    both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
-    tokenizers = Tokenizers(both, both)
-    corpus_from_pairs(pairs[:45], tokenizers, folder / "0")
-    corpus_from_pairs(pairs[45:], tokenizers.with_tags((both.reserved[0],)), folder / "1")
-    return tokenizers, Corpus(folder / "0", folder / "1")
-
-
 @pytest.fixture
-def make(parts: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
-    tokenizers, corpus = parts
+def make(encoded_text: tuple[Tokenizers, Corpus], tmp_path: Path) -> Make:
+    tokenizers, corpus = encoded_text
 
     def make(name: str, workers: int, updates: int) -> tuple[Trainer, list[str]]:
         sets = [TrainSet(prefix=Path("a"), weight=1.0), TrainSet(prefix=Path("b"), weight=1.0)]

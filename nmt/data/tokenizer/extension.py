@@ -164,7 +164,7 @@ def learn_merges(
 
 def _join_pairs(symbols: Sequence[str]) -> list[str]:
     """Return the concatenation of each pair of neighbours."""
-    return [left + right for left, right in pairwise(symbols)]
+    return [first + second for first, second in pairwise(symbols)]
 
 
 def _merge(symbols: Sequence[str], piece: str) -> list[str]:

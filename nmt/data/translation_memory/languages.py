@@ -33,7 +33,7 @@ class LanguageMatcher:
         self._matches: dict[str, LanguageMatch | None] = {}
 
     @property
-    def seen_codes(self) -> list[str]:
+    def matched_codes(self) -> list[str]:
         """The language codes that were matched so far, sorted."""
         return sorted(self._matches)
 
@@ -64,8 +64,8 @@ class LanguageMatcher:
         missing = [self.codes[side] for side in (SRC, TGT) if side not in matched]
         if not missing:
             return None
-        seen = self.seen_codes
-        listed = ", ".join(seen[:MAX_LISTED]) + (", ..." if len(seen) > MAX_LISTED else "")
+        codes = self.matched_codes
+        listed = ", ".join(codes[:MAX_LISTED]) + (", ..." if len(codes) > MAX_LISTED else "")
         return f"expected segments in {' and '.join(missing)}, got {listed or 'no language'}"
 
 

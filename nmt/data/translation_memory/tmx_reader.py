@@ -166,7 +166,7 @@ class TmxReader(XmlSegmentReader):
         markup = parts[:1]
         groups = (parts[i::6] for i in range(1, 7))
         run, line = None, 0
-        for unit, attributes, segment, attributes_2, segment_2, rest in zip(*groups, strict=True):
+        for unit, attributes, segment, attributes_2, segment_2, gap in zip(*groups, strict=True):
             try:
                 source = self._orders[attributes, attributes_2]
             except KeyError:
@@ -179,7 +179,7 @@ class TmxReader(XmlSegmentReader):
             except KeyError:
                 source = UNKNOWN
             if source == UNKNOWN:
-                markup += unit, rest
+                markup += unit, gap
                 run = None
                 continue
             if source != NO_PAIR:
@@ -191,11 +191,11 @@ class TmxReader(XmlSegmentReader):
                 run.src.append(segment_2 if source else segment)
                 run.tgt.append(segment if source else segment_2)
             breaks = unit.count("\n")
-            markup += "\n" * breaks, rest
-            if rest == "\n":
+            markup += "\n" * breaks, gap
+            if gap == "\n":
                 line += breaks + 1
-            elif rest.isspace() or not rest:
-                line += breaks + rest.count("\n")
+            elif gap.isspace() or not gap:
+                line += breaks + gap.count("\n")
             else:
                 run = None
         return "".join(markup)

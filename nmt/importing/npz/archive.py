@@ -12,6 +12,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nmt.errors import DataError
+from nmt.importing.model_folder import check_archive
 
 Arrays = dict[str, NDArray[np.generic]]
 ALLOWED_TYPES = ("<f4", "<f2", "|i1", "|u1")
@@ -25,14 +26,8 @@ def read_arrays(file: Path) -> Arrays:
     """
     try:
         with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if len({entry.filename for entry in entries}) != len(entries):
-                raise ValueError("a name occurs twice")
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise ValueError("the archive is compressed")
-            if sum(entry.file_size for entry in entries) > file.stat().st_size:
-                raise ValueError("the archive declares more bytes than it has")
-            for entry in entries:
+            check_archive(archive, file)
+            for entry in archive.infolist():
                 _check_entry(archive, entry)
         with np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}

@@ -7,7 +7,6 @@ decoder starts with a zero vector, which becomes the embedding of bos.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,9 @@ from torch import Tensor
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
 from nmt.importing.npz.archive import Arrays
-from nmt.models.build import build_model, weights_of
+from nmt.importing.weights import LAYER, weight_shapes
 from nmt.models.layers import POSITION_BASE
 
-LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)\.(weight|bias)")
 ATTENTION = {"query": "q", "key": "k", "value": "v", "output": "o"}
 BLOCKS = {"attention": "self", "past": "self", "cross": "context"}
 FEED_FORWARD = {
@@ -67,9 +65,7 @@ def convert_weights(
     The biases of keys are dropped, because they add a constant to all scores of a query. Raises
     DataError, which begins with `where`, if names, shapes or types differ.
     """
-    with torch.device("meta"):
-        model = build_model(config, src.tokens, tgt.tokens, pad=0)
-    shapes = {name: tuple(weight.shape) for name, weight in weights_of(model).items()}
+    shapes = weight_shapes(config, src.tokens, tgt.tokens)
     reader = _Reader(arrays, where)
     weights: dict[str, Tensor] = {}
     for name, shape in shapes.items():

@@ -14,6 +14,7 @@ from nmt.config.sections.data import TrainSet
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.run_dir import RunDir
+from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
@@ -46,15 +47,20 @@ class RecordingTrainer(Trainer):
     def record_step(
         self, scheduled: ScheduledBatch, losses: Losses, gradient_norm: torch.Tensor
     ) -> None:
-        digest = hashlib.sha256()
-        for batch in scheduled.batch.micro_batches:
-            for tensor in (batch.src, batch.tgt_in, batch.targets):
-                digest.update(tensor.numpy().tobytes())
         super().record_step(scheduled, losses, gradient_norm)
-        self.batches.append(digest.hexdigest())
+        self.batches.append(hash_batch(scheduled.batch))
         self.states.append(
             hash_state(self.state, self.model, self.optimizer, self.ema, self.precision)
         )
+
+
+def hash_batch(batch: RankBatch) -> str:
+    """Return the SHA-256 of the token ids of a batch."""
+    digest = hashlib.sha256()
+    for micro_batch in batch.micro_batches:
+        for tensor in (micro_batch.src, micro_batch.tgt_in, micro_batch.targets):
+            digest.update(tensor.numpy().tobytes())
+    return digest.hexdigest()
 
 
 def validate(state: TrainState) -> dict[str, float]:
