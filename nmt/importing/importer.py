@@ -19,9 +19,9 @@ from nmt.data.tokenizer.storage import save_tokenizers
 from nmt.decoding.loading import load_engine
 from nmt.errors import DataError, RunError, show_value
 from nmt.importing.comparison import ImportComparison, compare_with_reference
+from nmt.importing.huggingface.marianmt import read_marian
 from nmt.importing.imported_model import ImportedModel
-from nmt.importing.marian import read_marian
-from nmt.importing.marian_npz import find_model, read_marian_npz
+from nmt.importing.marian.marian_npz import find_model, read_marian_npz
 from nmt.importing.model_folder import read_json
 from nmt.training.checkpoints.checkpoint import point_link, write_state
 from nmt.training.checkpoints.resume import PROVENANCE_KEYS

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from nmt.errors import DataError
-from nmt.importing.marian_settings import MarianSettings, MarianTokenizerSettings
+from nmt.importing.huggingface.marianmt_settings import MarianSettings, MarianTokenizerSettings
 from nmt.importing.weights import open_weights, read_finite
 
 

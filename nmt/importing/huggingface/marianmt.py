@@ -13,9 +13,10 @@ from nmt.config.model_config import TransformerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.vocabulary import ImportedVocabulary, append_vocabulary, split_vocabulary
 from nmt.errors import DataError, show_value
+from nmt.importing.huggingface.marianmt_reference import load_marian_reference
+from nmt.importing.huggingface.marianmt_settings import MarianSettings, MarianTokenizerSettings
+from nmt.importing.huggingface.transformer_weights import convert_weights
 from nmt.importing.imported_model import ImportedModel
-from nmt.importing.marian_reference import load_marian_reference
-from nmt.importing.marian_settings import MarianSettings, MarianTokenizerSettings
 from nmt.importing.model_folder import (
     check_model_config,
     parse_settings,
@@ -23,7 +24,6 @@ from nmt.importing.model_folder import (
     read_optional_json,
     read_vocabulary,
 )
-from nmt.importing.transformer_weights import convert_weights
 from nmt.importing.weights import open_weights
 
 LANGUAGE_TAG = re.compile(r">>([A-Za-z0-9_-]+)<<")

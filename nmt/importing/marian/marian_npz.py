@@ -15,9 +15,9 @@ from nmt.config.yaml_reader import dotted_key, parse_yaml
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import DataError, show_value
 from nmt.importing.imported_model import ImportedModel
+from nmt.importing.marian.archive import Arrays, read_arrays
+from nmt.importing.marian.marian_weights import JOINT, SETTINGS, Vocabulary, convert_weights
 from nmt.importing.model_folder import check_model_config
-from nmt.importing.npz.archive import Arrays, read_arrays
-from nmt.importing.npz.marian_weights import JOINT, SETTINGS, Vocabulary, convert_weights
 
 MODEL = "model.npz"
 MAX_SETTINGS_BYTES = 2**20

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
-from nmt.importing.npz.archive import Arrays
+from nmt.importing.marian.archive import Arrays
 from nmt.importing.weights import LAYER, weight_shapes
 from nmt.models.layers import POSITION_BASE
 
