@@ -166,7 +166,7 @@ def test_align_bad_arguments_are_refused(
 
 
 def test_align_model_without_attention_is_refused(tiny: Tiny) -> None:
-    assert_success(tiny.train(*settings(model__wiring="none")))
+    assert_success(tiny.train(*settings(model__attention="none")))
     result = nmt("align", "-m", tiny.run, stdin="1 2\n")
     assert result.code == 2
     assert "has no attention to show (model.attention: none)" in result.err

@@ -65,7 +65,7 @@ def test_train_unknown_key_in_config_names_its_line(tiny: Tiny) -> None:
 
 
 def test_train_several_problems_are_all_listed(tiny: Tiny) -> None:
-    flags = settings(train__lr="fast", model__wiring="no one", data__train="[nowhere]")
+    flags = settings(train__lr="fast", model__attention="no one", data__train="[nowhere]")
     missing = ("no such file: ", "nowhere.in", "nowhere.out")
     assert_refused(tiny.train(*flags), "train.lr", "model.attention", *missing, lines=4)
 

@@ -181,7 +181,7 @@ def test_explain_bad_arguments_are_refused(
 
 
 def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
-    assert_success(tiny.train(*settings(model__wiring="none")))
+    assert_success(tiny.train(*settings(model__attention="none")))
     result = nmt("explain", "1 2", "-m", tiny.run)
     assert result.code == 2
     assert result.err == f"error: {tiny.run}: has no attention to show (model.attention: none)\n"
@@ -191,7 +191,7 @@ def test_explain_model_without_attention_is_refused(tiny: Tiny) -> None:
     "choice",
     [
         {"model__window": "local_p", "model__window_width": 2, "model__num_heads": 2},
-        {"model__wiring": "bahdanau", "model__score": "additive", "model__coverage": "true"},
+        {"model__attention": "bahdanau", "model__score": "additive", "model__coverage": "true"},
         {"model__score": "location", "model__window": "local_m", "model__num_layers": 2},
     ],
     ids=lambda choice: "-".join(map(str, choice.values())),

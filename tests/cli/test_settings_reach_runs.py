@@ -8,13 +8,13 @@ from tests.support.command_line import assert_success, nmt, settings
 from tests.support.tiny_runs import Tiny
 
 CHOICES = [
-    {"model__wiring": "none"},
-    {"model__wiring": "none", "model__cell": "lstm", "model__reverse_source": "true"},
-    {"model__wiring": "bahdanau", "model__score": "concat", "model__tie": "all"},
+    {"model__attention": "none"},
+    {"model__attention": "none", "model__cell": "lstm", "model__reverse_source": "true"},
+    {"model__attention": "bahdanau", "model__score": "concat", "model__tie": "all"},
     {"model__input_feeding": "true", "model__score": "dot", "model__num_layers": 2},
     {"model__bidirectional": "false", "model__score": "scaled_dot", "model__tie": "none"},
     {"model__score": "location", "model__window": "local_m", "model__window_width": 2},
-    {"model__wiring": "bahdanau", "model__score": "additive", "model__coverage": "true"},
+    {"model__attention": "bahdanau", "model__score": "additive", "model__coverage": "true"},
     {"model__window": "local_p", "model__num_heads": 2, "model__input_feeding": "true"},
     {"tokenizer__joint": "false"},
     {"tokenizer__type": "unigram", "train__precision": "bf16"},

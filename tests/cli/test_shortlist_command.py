@@ -35,7 +35,7 @@ def test_train_with_shortlist_setting_learns_shortlist(tiny: Tiny) -> None:
 
 
 def test_shortlist_model_without_attention_is_refused(tiny: Tiny) -> None:
-    assert_success(tiny.train(*settings(model__wiring="none")))
+    assert_success(tiny.train(*settings(model__attention="none")))
     result = nmt("shortlist", tiny.run)
     assert result.code == 2
     assert "has no attention to learn from (model.attention: none)" in result.err

@@ -40,8 +40,9 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def messages(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The messages of the loader."""
+    """The messages of the loader, which reports each old key once in a process."""
     messages: list[str] = []
+    loader._report_old_key.cache_clear()
     monkeypatch.setattr(loader.logger, "info", messages.append)
     return messages
 
