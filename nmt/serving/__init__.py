@@ -1,0 +1,1 @@
+"""An HTTP server for trained models: the LibreTranslate API, our additions, and a web page."""

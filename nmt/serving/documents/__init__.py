@@ -1,0 +1,1 @@
+"""Documents: text to translate with its markup, which follows the words of the translation."""
