@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -104,10 +105,17 @@ def _import_record(source: Path, model: ImportedModel) -> str:
     """Return the content of import.json: the folder of the original, and its files."""
     content = {
         "format_version": FORMAT_VERSION,
-        "path": str(source.resolve()),
+        "path": _to_utf8(source.resolve()),
         "layout": model.layout,
         "sha256": {
-            file.name: hash_file(file) for file in sorted(source.iterdir()) if file.is_file()
+            _to_utf8(file.relative_to(source)): hash_file(file)
+            for file in sorted(source.iterdir())
+            if file.is_file()
         },
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
+def _to_utf8(path: Path) -> str:
+    """Return a path as text; U+FFFD replaces bytes that are not UTF-8."""
+    return os.fsencode(path).decode(errors="replace")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from nmt.config.model_config import TransformerConfig
 from nmt.config.sections.base import ConflictCollector
+from nmt.core.console import replace_unprintable
 from nmt.data.tokenizer.vocabulary import unused_piece
 from nmt.errors import DataError, show_value
 
@@ -18,24 +21,55 @@ MAX_CONFIG_BYTES = 2**20
 MAX_VOCABULARY_BYTES = 2**26
 """Maximum size of vocab.json: ten times that of models for hundreds of languages."""
 MAX_PIECE_CHARACTERS = 2**12
+MAX_REASON_LENGTH = 200
+"""Maximum number of characters of another library's message in ours."""
 
 M = TypeVar("M", bound=BaseModel)
 
 
+def require_file(file: Path) -> None:
+    """Raise DataError unless `file` is a regular file; to open a named pipe would block."""
+    if not file.exists():
+        raise DataError(f"{file}: no such file")
+    if not file.is_file():
+        raise DataError(f"{file}: expected a regular file, got a folder, a pipe or a device")
+
+
+def describe_error(error: Exception) -> str:
+    """Return the first line of another library's message, short and without control characters."""
+    return replace_unprintable(str(error).partition("\n")[0])[:MAX_REASON_LENGTH]
+
+
+def check_names(names: Iterable[object], file: Path) -> None:
+    """Raise DataError unless all names of tensors can be shown in a message."""
+    for name in names:
+        if not isinstance(name, str) or not name.isprintable():
+            raise DataError(f"{file}: expected printable names of tensors, got {show_value(name)}")
+
+
 def read_json(file: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """Return a JSON object; raise DataError if the file is missing, damaged or too large."""
-    if not file.is_file():
-        raise DataError(f"{file}: no such file")
+    require_file(file)
     with open(file, "rb") as stream:
         content = stream.read(max_bytes + 1)
     if len(content) > max_bytes:
         raise DataError(f"{file}: expected at most {max_bytes:,} bytes, got more")
     try:
-        value = json.loads(content)
+        value = json.loads(content.decode(), object_pairs_hook=_require_different_keys)
     except (ValueError, RecursionError) as error:
-        raise DataError(f"{file}: expected JSON, got a damaged file: {error}") from None
+        reason = describe_error(error)
+        raise DataError(f"{file}: expected JSON, got a damaged file: {reason}") from None
     if not isinstance(value, dict):
         raise DataError(f"{file}: expected a JSON object, got {show_value(value)}")
+    return value
+
+
+def _require_different_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object; raise ValueError if a key is repeated, since parsers then differ."""
+    value = dict(items)
+    if len(value) < len(items):
+        keys = Counter(key for key, _ in items)
+        raise ValueError(f"the key {show_value(keys.most_common(1)[0][0])} is repeated")
     return value
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from nmt.errors import DataError
-from nmt.importing.model_folder import check_archive
+from nmt.errors import DataError, show_value
+from nmt.importing.model_folder import check_archive, check_names, describe_error
 
 ALLOWED_NAMES = {
     "collections OrderedDict",
@@ -39,19 +39,20 @@ def load_pickled_tensors(file: Path) -> dict[str, Tensor]:
         _check_archive(file)
         content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many types, some of which only pickle exports
-        reason = str(error).partition("\n")[0]
+        reason = describe_error(error)
         raise DataError(f"{file}: expected tensors only, got another file: {reason}") from None
     if not isinstance(content, dict):
         raise DataError(f"{file}: expected tensors by name, got a {type(content).__name__}")
+    check_names(content, file)
     tensors: dict[str, Tensor] = {}
     for name, tensor in content.items():
         if (
-            not isinstance(name, str)
-            or type(tensor) is not Tensor
+            type(tensor) is not Tensor
             or tensor.layout is not torch.strided
             or tensor.dtype not in FLOAT_TYPES
+            or tensor.nbytes > tensor.untyped_storage().nbytes()  # expanded: small file, huge shape
         ):
-            raise DataError(f"{file}: expected dense tensors of floats, got {str(name)[:80]!r}")
+            raise DataError(f"{file}: expected dense tensors of floats, got {show_value(name)}")
         tensors[name] = tensor.detach()
     return tensors
 

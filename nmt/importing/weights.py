@@ -15,7 +15,12 @@ from torch import Tensor
 
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError, show_value
-from nmt.importing.model_folder import read_json
+from nmt.importing.model_folder import (
+    check_names,
+    describe_error,
+    read_json,
+    require_file,
+)
 from nmt.importing.pickled_tensors import load_pickled_tensors
 from nmt.models.build import build_model, weights_of
 
@@ -117,8 +122,8 @@ def _open_indexed(folder: Path, stack: ExitStack) -> SafetensorsSource:
         [folder / file_name for file_name in sorted(set(weight_map.values()))], stack
     )
     if source.shapes.keys() != weight_map.keys():
-        names = sorted(source.shapes.keys() ^ weight_map.keys())
-        raise DataError(f"{index}: expected the tensors of the files, differs in {names[0]}")
+        name = show_value(min(source.shapes.keys() ^ weight_map.keys()))
+        raise DataError(f"{index}: expected the tensors of the files, differs in {name}")
     return source
 
 
@@ -126,14 +131,15 @@ def _open_safetensors(paths: list[Path], stack: ExitStack) -> SafetensorsSource:
     readers: dict[str, Any] = {}
     shapes: dict[str, Shape] = {}
     for file in paths:
-        if not file.is_file():
-            raise DataError(f"{file}: no such file")
+        require_file(file)
         try:
             reader = stack.enter_context(safetensors.safe_open(file, framework="pt"))
         except (safetensors.SafetensorError, OSError) as error:
+            reason = describe_error(error)
             raise DataError(
-                f"{file}: expected a safetensors file, got a damaged one: {error}"
+                f"{file}: expected a safetensors file, got a damaged one: {reason}"
             ) from None
+        check_names(reader.keys(), file)
         for name in reader.keys():  # noqa: SIM118 (no mapping)
             if name in readers:
                 raise DataError(f"{file}: {name}: expected one tensor of this name, got two")

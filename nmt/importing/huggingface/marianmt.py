@@ -23,6 +23,7 @@ from nmt.importing.model_folder import (
     read_json,
     read_optional_json,
     read_vocabulary,
+    require_file,
 )
 from nmt.importing.weights import open_weights
 
@@ -141,8 +142,7 @@ def _read_tokenizers(
 
 def _with_vocabulary(file: Path, vocabulary: ImportedVocabulary) -> bytes:
     """Return a validated SentencePiece model with the vocabulary."""
-    if not file.is_file():
-        raise DataError(f"{file}: no such file")
+    require_file(file)
     model, _ = split_vocabulary(Tokenizer.load(file).model, str(file))
     try:
         return append_vocabulary(model, vocabulary)

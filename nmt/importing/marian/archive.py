@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 import zipfile
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from nmt.errors import DataError
-from nmt.importing.model_folder import check_archive
+from nmt.importing.model_folder import check_archive, check_names, describe_error
 
 Arrays = dict[str, NDArray[np.generic]]
 ALLOWED_TYPES = ("<f4", "<f2", "|i1", "|u1")
@@ -29,11 +28,13 @@ def read_arrays(file: Path) -> Arrays:
             check_archive(archive, file)
             for entry in archive.infolist():
                 _check_entry(archive, entry)
-        with np.load(file, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, struct.error, SyntaxError) as error:
-        reason = str(error).partition("\n")[0]
+        with np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+    except Exception as error:  # numpy and zipfile raise many types, such as RuntimeError
+        reason = describe_error(error)
         raise DataError(f"{file}: expected an .npz file, got a damaged one: {reason}") from None
+    check_names(arrays, file)
+    return arrays
 
 
 def _check_entry(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:

@@ -17,7 +17,7 @@ from nmt.errors import DataError, show_value
 from nmt.importing.imported_model import ImportedModel
 from nmt.importing.marian.archive import Arrays, read_arrays
 from nmt.importing.marian.marian_weights import JOINT, SETTINGS, Vocabulary, convert_weights
-from nmt.importing.model_folder import check_model_config
+from nmt.importing.model_folder import check_model_config, require_file
 
 MODEL = "model.npz"
 MAX_SETTINGS_BYTES = 2**20
@@ -59,7 +59,11 @@ SEARCH_REQUIRED: dict[str, tuple[Any, ...]] = {"word-penalty": (0,)}
 
 def find_model(folder: Path) -> Path | None:
     """Return the model.npz of a folder, or its only .npz file; None if there is none."""
-    files = [file for file in sorted(folder.glob("*.npz")) if "optimizer" not in file.name]
+    files = [
+        file
+        for file in sorted(folder.glob("*.npz"))
+        if "optimizer" not in file.name and file.name.isprintable() and file.is_file()
+    ]
     named = [file for file in files if file.name == MODEL]
     if not named and len(files) > 1:
         raise DataError(f"{folder}: expected one .npz file, got {len(files)} (name one {MODEL})")
@@ -222,6 +226,7 @@ def _read_tokenizers(folder: Path, search: dict[str, Any]) -> Tokenizers:
 
 def _read_tokenizer(file: Path) -> Tokenizer:
     """Return the tokenizer of a SentencePiece model, to which nmt adds pad and bos."""
+    require_file(file)
     tokenizer = Tokenizer.load(file)
     pieces = tokenizer.vocab_size - 2
     added = sorted((tokenizer.pad, tokenizer.bos))

@@ -22,12 +22,30 @@ UNIT = """\
 <tuv xml:lang="in"><seg>1 2</seg></tuv>
 <tuv xml:lang="out-XX"><seg>2 &amp; 1</seg></tuv></tu>
 """
-MEMORY = f"""\
+TRANS_UNIT = """\
+<trans-unit id="1"><source>1 <g id="1">2</g></source><target>2 &amp; 1</target></trans-unit>
+"""
+SEGMENT = """\
+<segment><source>1 <pc id="1">2</pc></source><target>2 &amp; 1</target></segment>
+"""
+MEMORIES = {
+    "odd.tmx": f"""\
 <?xml version="1.0" encoding="UTF-8"?>
 <!DOCTYPE tmx SYSTEM "tmx14.dtd">
 <tmx version="1.4"><header/><body>
 {UNIT * 2}</body></tmx>
-"""
+""",
+    "odd.xlf": f"""\
+<?xml version="1.0"?>
+<xliff version="1.2"><file source-language="in" target-language="out-XX"><body>
+{TRANS_UNIT * 2}</body></file></xliff>
+""",
+    "odd.xliff": f"""\
+<xliff version="2.0" srcLang="in" trgLang="out"><file id="f"><unit id="u">
+{SEGMENT * 2}</unit></file></xliff>
+""",
+}
+"""Translation memories in each format, by file name."""
 MODELS = {
     "rnn": "rnn, d_embed: 8, d_hidden: 8",
     "transformer": "transformer, d_model: 8, d_ff: 8, num_layers: 1, num_heads: 2",
@@ -39,13 +57,16 @@ class FuzzFolder:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.fresh = folder / "fuzz", folder / "fresh"
+        self.models = folder / "models"
+        """Model folders of other toolkits by layout; each is written when it is first used."""
+        self.models.mkdir()
         self.fresh.mkdir()
         rng = random.Random(1)
         for name, count in (("train", 40), ("valid", 4), ("test", 3)):
             lines = [" ".join(rng.choices("0123456789", k=5)) for _ in range(count)]
             (self.fresh / f"{name}.in").write_text("".join(f"{line}\n" for line in lines))
             (self.fresh / f"{name}.out").write_text("".join(f"{line[::-1]}\n" for line in lines))
-        (self.fresh / "test.tmx").write_text(MEMORY)
+        (self.fresh / "test.tmx").write_text(MEMORIES["odd.tmx"])
         for arch, words in MODELS.items():
             config = self.fresh / f"{arch}.yaml"
             config.write_text(CONFIG.replace("ARCH", words))

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import resource
+import shutil
+import tempfile
 from collections.abc import Callable
 from typing import Any
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmt import errors
+from nmt.core.files import is_temporary
 from tests.support.promises.fuzz.command_runs import check_command
 from tests.support.promises.fuzz.folders import MODELS, Damage, FuzzFolder, damage_file
+from tests.support.promises.fuzz.model_folders import LAYOUTS, damage_model
 from tests.support.promises.fuzz.strategies import (
     command_lines,
     configs,
     damages,
     memories,
+    model_changes,
     odd_stdin,
 )
 
+MAX_MEMORY_GROWTH = 2**29
+"""Maximum growth of the peak memory by a command, in bytes."""
 READ_COMMANDS = [
     ["translate", "-m", "RUN", "test.in", "--device", "cpu"],
     ["score", "-m", "RUN", "--src", "test.in", "--tgt", "test.out", "--device", "cpu"],
@@ -75,12 +84,50 @@ def check_text(fuzz_folder: FuzzFolder, arch: str, stdin: bytes, policy: str) ->
     assert result.out.count(b"\n") == stdin.count(b"\n")
 
 
-def check_memory(fuzz_folder: FuzzFolder, content: bytes, output: str) -> None:
-    """Check that any TMX file is converted completely, or not at all."""
+def check_import(
+    fuzz_folder: FuzzFolder, layout: str, changes: list[tuple[str, int, Any, Damage]]
+) -> None:
+    """Check that any model folder is imported, or refused with one line and without a trace."""
+    original = fuzz_folder.models / layout
+    if not original.exists():
+        LAYOUTS[layout](original)
     fuzz_folder.reset()
-    (fuzz_folder.folder / "odd.tmx").write_bytes(content)
+    model, temporary = fuzz_folder.folder / "model", fuzz_folder.folder / "tmp"
+    shutil.copytree(original, model)
+    temporary.mkdir()
+    for change in changes:
+        if model.is_dir():
+            damage_model(model, *change)
+    before, peak = set(fuzz_folder.folder.rglob("*")), peak_memory()
+    with patch.object(tempfile, "tempdir", str(temporary)):
+        result = check_command(
+            ["import", "model", "-o", "new", "--check", "valid.in"], b"", fuzz_folder.folder
+        )
+    assert peak_memory() - peak < MAX_MEMORY_GROWTH, result.err
+    created = set(fuzz_folder.folder.rglob("*")) - before
+    if result.code == 0:
+        assert all(path.is_relative_to(fuzz_folder.folder / "new") for path in created)
+        check_command(["translate", "-m", "new", "test.in"], b"", fuzz_folder.folder)
+        return
+    assert not created, result.err
+    [line, end] = result.err.split("\n")
+    assert line.startswith("error: "), result.err
+    assert line.isprintable(), result.err
+    assert not end, result.err
+
+
+def peak_memory() -> int:
+    """Return the peak memory of this process in bytes."""
+    return 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def check_memory(fuzz_folder: FuzzFolder, memory: tuple[str, bytes], output: str) -> None:
+    """Check that any TMX or XLIFF file is converted completely, or not at all."""
+    fuzz_folder.reset()
+    name, content = memory
+    (fuzz_folder.folder / name).write_bytes(content)
     before = set(fuzz_folder.folder.iterdir())
-    command = ["data", "convert", "odd.tmx", output, "--src", "in", "--tgt", "out"]
+    command = ["data", "convert", name, output, "--src", "in", "--tgt", "out"]
     result = check_command(command, b"", fuzz_folder.folder)
     files = sorted(set(fuzz_folder.folder.iterdir()) - before)
     if result.code != 0:
@@ -90,6 +137,24 @@ def check_memory(fuzz_folder: FuzzFolder, content: bytes, output: str) -> None:
     for file in files:
         line_count = file.read_bytes().count(b"\n")
         assert line_count == count + (file.suffix == ".tsv")
+
+
+def check_memory_source(
+    fuzz_folder: FuzzFolder, memory: tuple[str, bytes], since: str | None
+) -> None:
+    """Check that any TMX or XLIFF file is tokenized, or refused without an incomplete file."""
+    fuzz_folder.reset()
+    name, content = memory
+    (fuzz_folder.folder / name).write_bytes(content)
+    text_set = f"{{file: {name}}}" if since is None else f"{{file: {name}, since: {since}}}"
+    command = ["prepare", "rnn.yaml", "--run", "new", "--set", f"data.train=[{text_set}]"]
+    peak = peak_memory()
+    result = check_command(command, b"", fuzz_folder.folder)
+    assert peak_memory() - peak < MAX_MEMORY_GROWTH, result.err
+    new = fuzz_folder.folder / "new"
+    assert not [path for path in new.rglob("*") if is_temporary(path)], result.err
+    if result.code == errors.EXIT_USER_ERROR:
+        assert not (new / "corpus").exists(), result.err
 
 
 Property = Callable[..., None]
@@ -116,7 +181,15 @@ PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
     ),
     "memories": (
         check_memory,
-        {"content": memories(), "output": st.sampled_from(["new", "new.tsv", "new.jsonl"])},
+        {"memory": memories(), "output": st.sampled_from(["new", "new.tsv", "new.jsonl"])},
+    ),
+    "memory sources": (
+        check_memory_source,
+        {"memory": memories(), "since": st.sampled_from([None, None, "2020-01-31"])},
+    ),
+    "imports": (
+        check_import,
+        {"layout": st.sampled_from(sorted(LAYOUTS)), "changes": model_changes},
     ),
 }
 

@@ -16,7 +16,15 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.config.sections.tokenizer import TokenizerConfig
 from nmt.config.sections.train import TrainConfig
 from tests.support.paths import ROOT
-from tests.support.promises.fuzz.folders import CONFIG, MEMORY, MODELS, UNIT
+from tests.support.promises.fuzz.folders import (
+    CONFIG,
+    MEMORIES,
+    MODELS,
+    SEGMENT,
+    TRANS_UNIT,
+    UNIT,
+)
+from tests.support.promises.fuzz.model_folders import CHANGES, ODD_VALUES
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
 
@@ -196,6 +204,7 @@ damages = st.tuples(
 
 XML_FRAGMENTS = [
     *(UNIT.encode(), UNIT.encode() * 500, b"<tu>" * 3000, b"x" * 2_000_000),
+    *(TRANS_UNIT.encode() * 2, SEGMENT.encode() * 2, b"<g>" * 2000, b"<source>", b"</target>"),
     *rb"""<seg> </seg> <tuv> </tuv> <ph> </ph> <hi> </hi> <x/> </tu> <tu < > & " '""".split(),
     *rb"""<!-- --> <![CDATA[ ]]> <?p ?> <! &lt; &#10; &#0; &e; in out utf-16 latin-1""".split(),
     *(b' xml:lang="in"', b' lang="out"', b'<!DOCTYPE tmx [<!ENTITY e "x">]>'),
@@ -204,13 +213,28 @@ XML_FRAGMENTS = [
 
 
 @st.composite
-def memories(draw: st.DrawFn) -> bytes:
-    """Draw a TMX file with some of its content replaced."""
-    content = MEMORY.encode()
+def memories(draw: st.DrawFn) -> tuple[str, bytes]:
+    """Draw a TMX or XLIFF file, with some of its content replaced; return its name and content."""
+    name, text = draw(st.sampled_from(sorted(MEMORIES.items())))
+    content = text.encode()
+    unit_positions = [text.rindex("\n<", 0, text.index("2 &")) + 1, text.index("2 &")]
     for _ in range(draw(st.integers(0, 3))):
-        position = draw(st.sampled_from([MEMORY.index(UNIT), MEMORY.index("2 &"), len(content)]))
+        position = draw(st.sampled_from([*unit_positions, len(content)]))
         position = draw(st.integers(0, len(content))) if draw(RARELY) else position
         length = draw(st.sampled_from([1, 7, 40, 10**6])) if draw(RARELY) else 0
         put = draw(st.one_of(st.sampled_from(XML_FRAGMENTS), odd_line))
         content = content[:position] + put + content[position + length :]
-    return content
+    return name, content
+
+
+model_changes = st.lists(
+    st.tuples(
+        st.sampled_from([*CHANGES, "bytes", "folder"]),
+        st.integers(0, 10**6),
+        st.sampled_from(ODD_VALUES),
+        damages,
+    ),
+    min_size=1,
+    max_size=2,
+)
+"""Damage of a model folder."""
