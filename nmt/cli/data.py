@@ -127,8 +127,12 @@ def convert(
         tuple[int, int] | None,
         typer.Option(help="Columns of a .tsv file without header, from 1."),
     ] = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="Skip TMX units last changed before this day."),
+    ] = None,
 ) -> None:
     """Convert between TMX, TSV, JSON lines and two plain files."""
     from nmt.commands.data import convert as command
 
-    command.run(command.ConvertOptions(input_, output, src, tgt, columns))
+    command.run(command.ConvertOptions(input_, output, src, tgt, columns, since))

@@ -116,6 +116,16 @@ def test_convert_reads_xliff(tmp_path: Path) -> None:
     assert (tmp_path / "a.tsv").read_text() == "en\tde\na\tb\n"
 
 
+def test_convert_since_keeps_recently_changed_units(tmp_path: Path) -> None:
+    units = [
+        unit(variant("en", day), variant("de", day), attributes=f' creationdate="{day}T000000Z"')
+        for day in ("20200130", "20200131")
+    ]
+    memory = write(tmp_path, tmx(*units))
+    assert_success(convert(memory, tmp_path / "new.tmx", "--since", "2020-01-31"))
+    assert read(tmp_path / "new.tmx") == [("20200131", "20200131")]
+
+
 @pytest.mark.parametrize("target", FORMS)
 def test_convert_truncated_memory_writes_nothing(tmp_path: Path, target: str) -> None:
     hello = unit(variant("en", "hello"), variant("de", "hallo"))
@@ -151,6 +161,14 @@ def test_convert_truncated_memory_writes_nothing(tmp_path: Path, target: str) ->
         (
             ["a.tsv", "b", *CODES, "--columns", "0", "2"],
             "--columns: expected numbers from 1, got 0",
+        ),
+        (
+            ["a.tsv", "b", *CODES, "--since", "2020-01-31"],
+            "--since: expected a .tmx file as IN, got a.tsv",
+        ),
+        (
+            ["a.tmx", "b", *CODES, "--since", "31.1.2020"],
+            "--since: expected a day as YYYY-MM-DD, got '31.1.2020'",
         ),
     ],
 )

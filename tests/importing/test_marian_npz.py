@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import warnings
 import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -109,6 +110,32 @@ def lie_about_shape(folder: Path) -> None:
         archive.writestr("a.npy", content.replace(b"(1, 60)", b"(9, 60)"))
 
 
+def write_header(text: str) -> Callable[[Path], None]:
+    """Write an archive with an array whose header is `text`."""
+
+    def rewrite(folder: Path) -> None:
+        header = text.encode()
+        size = len(header).to_bytes(2, "little")
+        with zipfile.ZipFile(folder / "model.npz", "w") as archive:
+            archive.writestr("a.npy", b"\x93NUMPY\x01\x00" + size + header)
+
+    return rewrite
+
+
+def repeat_name(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "model.npz", "a") as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive.writestr(archive.namelist()[0], b"")
+
+
+def set_encrypted_flag(folder: Path) -> None:
+    """Set the flag in the entry of the first array in the directory."""
+    file = folder / "model.npz"
+    content = bytearray(file.read_bytes())
+    content[content.index(b"PK\1\2") + 8] |= 1
+    file.write_bytes(content)
+
+
 def pickle_weights(folder: Path) -> None:
     np.savez(folder / "model.npz", a=np.array([{}], dtype=object))
 
@@ -148,6 +175,29 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "pickle": (pickle_weights, "expected an .npz file"),
     "compressed": (compress, "the archive is compressed"),
+    "deep header": (write_header("-" * 9000 + "1"), "expected an .npz file, got a damaged one"),
+    "huge shape": (
+        write_header("{'descr': '<f4', 'fortran_order': False, 'shape': (0, 1" + "0" * 30 + ")}"),
+        "expected an .npz file, got a damaged one",
+    ),
+    "odd type": (
+        write_header("{'descr': (('<f4', (2,)),), 'fortran_order': False, 'shape': (1,)}"),
+        "expected an .npz file, got a damaged one",
+    ),
+    "name twice": (repeat_name, "a name occurs twice"),
+    "encrypted": (set_encrypted_flag, "expected an .npz file, got a damaged one"),
+    "line break": (
+        change_arrays(lambda arrays: arrays.update({"a\nb": arrays[NORM]})),
+        "expected printable names of tensors",
+    ),
+    "pipe": (
+        lambda folder: ((folder / "src.spm").unlink(), os.mkfifo(folder / "src.spm")),
+        "src.spm: expected a regular file",
+    ),
+    "model pipe": (
+        lambda folder: ((folder / "model.npz").unlink(), os.mkfifo(folder / "model.npz")),
+        "config.json: no such file",
+    ),
     "shape lies": (lie_about_shape, "does not match its size"),
     "text": (write("model.npz", b"text"), "expected an .npz file"),
     "YAML vocabulary": (

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -78,6 +79,38 @@ def write_index(file_name: str) -> Callable[[Path], None]:
     return rewrite
 
 
+def replace(file: str, put: Callable[[Path], object]) -> Callable[[Path], None]:
+    def rewrite(folder: Path) -> None:
+        (folder / file).unlink()
+        put(folder / file)
+
+    return rewrite
+
+
+def rename_tensor(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    content = file.read_bytes()
+    assert content.count(NORM.encode()) == 1
+    file.write_bytes(content.replace(NORM.encode(), rb"\n".ljust(len(NORM)).encode()))
+
+
+def overlap_tensors(folder: Path) -> None:
+    """Make a tensor begin in the middle of the previous one."""
+    header = {
+        "a": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]},
+        "b": {"dtype": "F32", "shape": [2], "data_offsets": [4, 12]},
+    }
+    text = json.dumps(header).encode()
+    content = len(text).to_bytes(8, "little") + text + bytes(12)
+    (folder / "model.safetensors").write_bytes(content)
+
+
+def write_huge_index(folder: Path) -> None:
+    weight_map = {f"tensor.{i}": "part.safetensors" for i in range(10**6)}
+    (folder / "model.safetensors").rename(folder / "part.safetensors")
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
 NORM = "model.decoder.layers.0.final_layer_norm.weight"
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "config.json: no such file"),
@@ -133,6 +166,32 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         ),
         "expected sinusoidal positions",
     ),
+    "pipe": (replace("config.json", os.mkfifo), "config.json: expected a regular file, got a"),
+    "piece pipe": (replace("source.spm", os.mkfifo), "source.spm: expected a regular file, got a"),
+    "device": (
+        replace("vocab.json", lambda file: file.symlink_to("/dev/zero")),
+        "vocab.json: expected a regular file",
+    ),
+    "folder": (replace("config.json", os.mkdir), "config.json: expected a regular file"),
+    "outside": (
+        replace("source.spm", lambda file: file.symlink_to("/etc/passwd")),
+        "source.spm: expected a SentencePiece model",
+    ),
+    "dangling": (
+        replace("source.spm", lambda file: file.symlink_to("none")),
+        "source.spm: no such file",
+    ),
+    "same key": (
+        write("vocab.json", b'{"a": 1, "b": 2, "a": 3}'),
+        "vocab.json: expected JSON, .*: the key 'a' is repeated",
+    ),
+    "huge number": (write("config.json", b'{"d_model": %s}' % (b"9" * 5000)), "expected JSON, got"),
+    "NaN setting": (change_json("config.json", dropout=float("nan")), "dropout: .*, got nan"),
+    "UTF-16": (write("vocab.json", '{"a": 1}'.encode("utf-16")), "vocab.json: expected JSON, got"),
+    "NUL in piece": (change_json("vocab.json", **{"a\0": 7}), "expected pieces of text, got"),
+    "line break": (rename_tensor, "expected printable names of tensors, got"),
+    "overlap": (overlap_tensors, "expected a safetensors file, got a damaged one"),
+    "huge index": (write_huge_index, "index.json: expected at most 16,777,216 bytes, got more"),
     "index leaves": (write_index("../part.safetensors"), "names of safetensors files in the same"),
     "index names none": (write_index("other.safetensors"), "other.safetensors: no such file"),
 }
@@ -146,6 +205,34 @@ def test_import_damaged_folder_is_one_line(name: str, folder: Path, tmp_path: Pa
         import_model(folder, tmp_path / "run", [], [])
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == ["marian"]
+
+
+def test_import_of_a_file_is_refused(folder: Path, tmp_path: Path) -> None:
+    for source in (folder / "config.json", tmp_path / "none"):
+        with pytest.raises(NMTError, match="expected a model folder, got none"):
+            import_model(source, tmp_path / "run", [], [])
+
+
+def test_import_file_names_of_any_bytes_are_recorded(folder: Path, tmp_path: Path) -> None:
+    (folder / os.fsdecode(b"\xff")).touch()
+    import_model(folder, tmp_path / "run", [], ["ab ab"])
+    record = json.loads((tmp_path / "run" / "import.json").read_text(encoding="utf-8"))
+    assert {"\N{REPLACEMENT CHARACTER}", "config.json"} <= record["sha256"].keys()
+
+
+def test_import_interrupted_leaves_no_file(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*arguments: object) -> None:
+        assert len(os.listdir(tmp_path)) == 2
+        os.kill(os.getpid(), signal.SIGINT)
+
+    for name in ("write_tensors", "compare_with_reference"):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"nmt.importing.importer.{name}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                import_model(folder, tmp_path / "run", [], ["ab ab"])
+        assert os.listdir(tmp_path) == ["marian"]
 
 
 def test_import_index_of_same_folder_is_accepted(folder: Path, tmp_path: Path) -> None:
@@ -195,6 +282,7 @@ PICKLES = {
     "sparse": saved({"a": torch.ones(2, 2).to_sparse()}),
     "nested": saved({"a": TENSORS}),
     "list": saved([torch.ones(2)]),
+    "expanded": saved({"a": torch.ones(1).expand(10**6, 10**6)}),
     "text": b"text",
 }
 

@@ -8,7 +8,15 @@ from hypothesis import Phase
 from tests.support.promises.fuzz.folders import FuzzFolder
 from tests.support.promises.fuzz.properties import PROPERTIES, fuzz
 
-EXAMPLES = {"command lines": 40, "configs": 60, "run folders": 30, "text": 20, "memories": 60}
+EXAMPLES = {
+    "command lines": 40,
+    "configs": 60,
+    "run folders": 30,
+    "text": 20,
+    "memories": 60,
+    "memory sources": 20,
+    "imports": 20,
+}
 """Number of examples; the slow test tries a hundred times as many."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Literal
 
 from nmt import __version__
 from nmt.config.conflicts import TABLE_FILE_ENDING
-from nmt.config.sections.data import DataConfig
+from nmt.config.sections.data import DAY, DataConfig
 from nmt.config.text_sets import COMPRESSIONS, memory_form, text_set_files
 from nmt.core import files
 from nmt.core.outputs import check_outputs
@@ -41,6 +42,8 @@ class ConvertOptions:
     """Target language code."""
     columns: tuple[int, int] | None = None
     """Source and target column of a TSV file without header, counted from 1."""
+    since: str | None = None
+    """Day (YYYY-MM-DD) before which the units of a TMX file are skipped."""
 
 
 def run(options: ConvertOptions) -> None:
@@ -101,8 +104,14 @@ def _open_input(options: ConvertOptions) -> TextSetReader:
     table = TABLE_FILE_ENDING.search(path.name)
     if options.columns is not None and (table is None or table[1] != "tsv"):
         raise ConfigError([f"--columns: expected a .tsv file as IN, got {path}"])
-    if memory := memory_form(path):
-        return TextSetReader([(path,)], memory, languages)
+    memory = memory_form(path)
+    if options.since is not None:
+        if memory != "tmx":
+            raise ConfigError([f"--since: expected a .tmx file as IN, got {path}"])
+        if not re.fullmatch(DAY, options.since):
+            raise ConfigError([f"--since: expected a day as YYYY-MM-DD, got '{options.since}'"])
+    if memory:
+        return TextSetReader([(path,)], memory, languages, options.since)
     if table is None:
         data = DataConfig(src=options.src, tgt=options.tgt, train=[path], valid=1)
         return TextSetReader(text_set_files(path, data))

@@ -20,7 +20,8 @@ from nmt.config.sections.base import Count, FilePath, Fraction, Section
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 LanguageCode = Annotated[str, Field(pattern="^[^/]+$")]
 """A language code. It is part of file names, so it contains no slash."""
-Day = Annotated[str, Field(pattern="^[0-9]{4}-[0-9]{2}-[0-9]{2}$")]
+DAY = "^[0-9]{4}-[0-9]{2}-[0-9]{2}$"
+Day = Annotated[str, Field(pattern=DAY)]
 """A date, such as 2020-01-31."""
 Scripts = Annotated[str, Field(pattern=r"^[a-z]+(\+[a-z]+)*$")]
 """Names of scripts joined by +, such as cjk+hiragana."""

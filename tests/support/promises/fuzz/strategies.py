@@ -166,6 +166,7 @@ VALID_VALUES: dict[tuple[str, str], list[str]] = {
     ("", "b"): ["rnn", "transformer"],
     ("data convert", "input_"): ["test", "test.tmx"],
     ("data convert", "output"): ["out", "out.tmx", "out.tsv", "new/out.jsonl"],
+    ("data convert", "since"): ["2020-01-31"],
     ("data convert", "src"): ["in"],
     ("data convert", "tgt"): ["out"],
     ("", "force"): ["test.out", "1 2"],
