@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nmt.data.corpus.text_set_reader import TextSetReader
-from nmt.data.translation_memory.tmx_reader import TmxReader
 from nmt.data.translation_memory.xml_segments import BLOCK_BYTES
 from nmt.errors import DataError
 from tests.support.translation_memories import (
     HEADER,
+    outcome,
     read,
     tmx,
     tmx_of_pairs,
@@ -101,6 +101,7 @@ def test_tmx_reader_extraction_changes_no_result(
             st.sampled_from(
                 ["<hi>d</hi>", "<ph>e</ph>", "<it>f<ut/></it>", "<phx>g</phx>", "</x>"]
             ),
+            st.sampled_from(["<ut>&nbsp;</ut>", "& ", "<!-- -->", "a]]>", "<i>&#65;</i>"]),
             st.sampled_from(["<seg>", "<tuv/>", "<tu >", "<segx/>", "<x", "<x1/>", "<x a='>'/>"]),
         ),
         max_size=5,
@@ -109,19 +110,6 @@ def test_tmx_reader_extraction_changes_no_result(
 def test_tmx_reader_extraction_of_inline_tags_is_exact(tmp_path: Path, segment: str) -> None:
     file = write(tmp_path, tmx(HELLO, unit(variant("en", segment), variant("de", "x")), HELLO))
     assert outcome(file, BLOCK_BYTES, extracts=True) == outcome(file, BLOCK_BYTES, extracts=False)
-
-
-def outcome(file: Path, size: int, extracts: bool) -> object:
-    """Return the lines and pairs of a file in blocks of `size` bytes, or the error."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("nmt.data.translation_memory.xml_segments.BLOCK_BYTES", size)
-        if not extracts:
-            patch.setattr(TmxReader, "_may_extract", lambda reader: False)
-        try:
-            chunks = list(TextSetReader([(file,)], "tmx", ("en", "de")).chunks())
-            return [(chunk.numbers, chunk.pairs()) for chunk in chunks]
-        except DataError as error:
-            return str(error)
 
 
 def test_tmx_reader_removes_codes_and_unwraps_other_tags(tmp_path: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import Pair
 from nmt.errors import DataError
-from tests.support.translation_memories import read, write
+from tests.support.translation_memories import outcome, read, write
 
 V1 = """\
 <?xml version="1.0"?>
@@ -52,6 +54,47 @@ def test_xliff_reader_returns_translated_pairs(
     file = write(tmp_path, content, "a.xlf")
     assert read(file, form="xliff") == pairs
     assert read(file, "de", "en", form="xliff") == [(tgt, src) for src, tgt in pairs]
+
+
+PARTS = [
+    "<source>a &lt;b</source>\n<target>c</target>\n",
+    '<source>a<g id="1">b</g></source><target state="x"><x id="2"/>d</target>',
+    "<source>a</source><target></target>",
+    "<source>a</source><target><x/></target>",
+    "<source xml:lang='en'>a</source><target xml:lang=\"de\">b</target>",
+    "<source>a</source><note>x</note><target>b</target>",
+    "<source>a<source>b</source></source><target>c</target>",
+    "<source>a</source>",
+]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.booleans(),
+    st.lists(st.sampled_from([*PARTS, *PARTS[:2], "<!-- -->", "&nbsp;", "<file>"]), max_size=6),
+    st.sampled_from([("en", "de"), ("de-AT", "en"), ("en", "fr"), ("en-GB", "en")]),
+    st.sampled_from([7, 100, 2**16]),
+)
+def test_xliff_reader_extraction_changes_no_result(
+    tmp_path: Path, is_v2: bool, parts: list[str], codes: tuple[str, str], size: int
+) -> None:
+    """Units that are taken out of blocks give the pairs and line numbers of the XML parser."""
+    name = "segment" if is_v2 else "trans-unit"
+    head = '<xliff version="2.0" srcLang="{}" trgLang="{}">\n<file>\n'
+    if not is_v2:
+        head = '<xliff version="1.2">\n<file source-language="{}" target-language="{}">\n'
+    units = (f"<{name} id='1'>{part}</{name}>\n" * 2 for part in parts)
+    units = (unit.replace("'1'", '"1"') for unit in units)
+    file = write(tmp_path, f"{head.format(*codes)}{''.join(units)}</file></xliff>\n", "a.xlf")
+    expected = outcome(file, size, extracts=False, form="xliff")
+    assert outcome(file, size, extracts=True, form="xliff") == expected
+
+
+def test_xliff_reader_unit_in_text_is_refused(tmp_path: Path) -> None:
+    unit = "<trans-unit><source>a</source><target>b</target></trans-unit>"
+    content = V1.replace("Hello", unit)
+    with pytest.raises(DataError, match=":5: expected only inline tags in a text, got <trans-unit"):
+        read(write(tmp_path, content, "a.xlf"), form="xliff")
 
 
 def test_xliff_reader_chunks_have_line_numbers(tmp_path: Path) -> None:

@@ -6,8 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import pytest
+
 from nmt.data.corpus.text_set_reader import Form, TextSetReader
 from nmt.data.text.reader import Pair
+from nmt.data.translation_memory.unit_extraction import ExtractingReader
+from nmt.errors import DataError
 
 HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n<tmx version="1.4">\n<header/>\n<body>\n'
 
@@ -41,3 +45,19 @@ def read(
     file: Path, src: str = "en", tgt: str = "de", since: str | None = None, form: Form = "tmx"
 ) -> list[Pair]:
     return list(TextSetReader([(file,)], form, (src, tgt), since).pairs())
+
+
+def outcome(file: Path, size: int, extracts: bool, form: Form = "tmx") -> object:
+    """Return the lines and pairs of a file in blocks of `size` bytes, or the error.
+
+    `extracts` is False to parse the whole file by the XML parser.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("nmt.data.translation_memory.xml_segments.BLOCK_BYTES", size)
+        if not extracts:
+            patch.setattr(ExtractingReader, "_may_extract", lambda reader: False)
+        try:
+            chunks = list(TextSetReader([(file,)], form, ("en", "de")).chunks())
+            return [(chunk.numbers, chunk.pairs()) for chunk in chunks]
+        except DataError as error:
+            return str(error)

@@ -1,63 +1,41 @@
-"""Read TMX 1.4, the exchange format of translation memories.
-
-The handlers of an XML parser are Python functions, and their calls take most of the time. Most
-translation units are two segments with few inline tags, so the reader takes these out of a block
-with a regular expression before the parser sees it, and puts an empty element in their place.
-"""
+"""Read TMX 1.4, the exchange format of translation memories."""
 
 from __future__ import annotations
 
 import re
-import secrets
 from pathlib import Path
 
 import numpy as np
 
 from nmt.data.translation_memory.languages import SRC, TGT, LanguageMatcher
-from nmt.data.translation_memory.xml_segments import CODES, SegmentBatch, XmlSegmentReader
+from nmt.data.translation_memory.unit_extraction import (
+    ATTRIBUTE,
+    ATTRIBUTES,
+    MARK,
+    NO_PAIR,
+    SPACE,
+    UNKNOWN,
+    ExtractingReader,
+    segment_pattern,
+)
 from nmt.errors import show_value
 
 DATE = re.compile(r"\d{8}T\d{6}Z")
 """A date of TMX: YYYYMMDDThhmmssZ."""
 MAX_UNCLOSED = 100_000
 """Maximum estimate of the nesting depth for which units are taken out of blocks."""
-UNUSUAL_MARKUP = re.compile(rb"<(?!\?xml\s|!DOCTYPE\s)[!?]")
-"""Start of a comment, a CDATA section, a declaration or a processing instruction."""
-NONCHARACTERS = ("\ufffe".encode(), "\uffff".encode())
-"""Characters that UTF-8 can encode and XML forbids."""
-ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&apos;": "'"}
-ENTITY = re.compile("&[a-z]*;?")
-"""A reference to an entity, valid or not."""
-MARK = f"unit-{secrets.token_hex(8)}"
-"""Name of the empty element in place of a unit. It is random, so no file can contain it."""
-MAX_CACHED = 1000
-"""Maximum number of attributes whose languages are remembered."""
-NO_PAIR, UNKNOWN = -1, -2
-"""Units without both languages, and units that only the parser can judge."""
-
-SPACE = r"[ \t\n]"
-ATTRIBUTE = rf'{SPACE}++([A-Za-z][A-Za-z:-]*+)="([^"<&]*+)"'
-ATTRIBUTES = rf'(?:{SPACE}++[A-Za-z][A-Za-z:-]*+="[^"<&]*+")*+'
-TEXT = "[^<]*+"
-"""Text, if the block does not contain ]]>. A class of one character is twice as fast as of two."""
-NAME = "(?!(?:seg|tuv?)[ \\t\\n/>])[A-Za-z][A-Za-z:-]*+"
-"""Name of an inline element."""
-EMPTY_ELEMENT = rf"<{NAME}{ATTRIBUTES}{SPACE}*+/>"
-CONTENT = rf"{TEXT}(?:{EMPTY_ELEMENT}{TEXT})*+"
-ELEMENT = rf"<(?P<name_%d>{NAME}){ATTRIBUTES}{SPACE}*+>{CONTENT}</(?P=name_%d){SPACE}*+>"
-SEGMENT = rf"{TEXT}(?:(?:{EMPTY_ELEMENT}|{ELEMENT}){TEXT})*+"
-VARIANT = rf"<tuv({ATTRIBUTES})>{SPACE}*+<seg>({SEGMENT})</seg>{SPACE}*+</tuv>{SPACE}*+"
-PLAIN_UNIT = re.compile(rf"(<tu{ATTRIBUTES}>{SPACE}*+{VARIANT % (1, 1)}{VARIANT % (2, 2)}</tu>)")
-"""A well-formed unit of two segments, whose inline elements contain text and empty elements only.
-
-Attributes may be repeated in it, except those of <tuv>. No part of it can be in an attribute or a
-text. Groups: the unit, and twice the attributes, the segment and an inline element of a variant."""
-CODE = rf"<(?:{'|'.join(sorted(CODES))}){ATTRIBUTES}{SPACE}*+>{CONTENT}</[a-z]++{SPACE}*+>"
-INLINE_TAG = re.compile(rf"{CODE}|</?{NAME}{ATTRIBUTES}{SPACE}*+/?>")
-"""A code with its content, or another tag, in a segment of a plain unit."""
 
 
-class TmxReader(XmlSegmentReader):
+def variant_pattern(number: int) -> str:
+    """Return a pattern of a tuv; its groups are the attributes, the segment and an inline name."""
+    segment = segment_pattern(number)
+    return rf"<tuv({ATTRIBUTES})>{SPACE}*+<seg>({segment})</seg>{SPACE}*+</tuv>{SPACE}*+"
+
+
+UNIT = re.compile(rf"(<tu{ATTRIBUTES}>{SPACE}*+{variant_pattern(1)}{variant_pattern(2)}</tu>)")
+
+
+class TmxReader(ExtractingReader):
     """Reads pairs of segments from a TMX file.
 
     A translation unit gives one pair: the first segment of each language, or the first one whose
@@ -65,6 +43,9 @@ class TmxReader(XmlSegmentReader):
     """
 
     root = "tmx"
+    body = b"<body"
+    unit = UNIT
+    unit_end = b"</tu>"
 
     def __init__(self, file: Path, languages: LanguageMatcher, since: str | None = None) -> None:
         """With `since`, skip units that were last changed before this day (YYYY-MM-DD).
@@ -72,6 +53,7 @@ class TmxReader(XmlSegmentReader):
         Units without a date are skipped too.
         """
         super().__init__(file, languages)
+        self.can_extract = since is None
         self._since = (since or "").replace("-", "")
         self._unit: list[str | None] = [None, None]
         """Segment of each side of the current unit."""
@@ -82,155 +64,56 @@ class TmxReader(XmlSegmentReader):
         self._side: int | None = None
         """Side of the current tuv, None if its segment is not used."""
         self._last_change = ""
-        self._encoding = "utf-8"
         self._depth = 0
-        self._counts_depth = True
-        """Whether the handlers count the depth. Otherwise units are taken out of blocks."""
-        self._in_head = True
-        """Whether the start of the body has not been parsed."""
-        self._can_extract = since is None
-        """Whether units may be taken out: the head of the file has no unusual markup."""
+        """Nesting depth; counted only while no units are taken out."""
         self._unclosed = 0
         """Estimate of the nesting depth, too high by the number of empty elements."""
-        self._carry = b""
-        self._runs: list[SegmentBatch] = []
-        """Pairs that were taken out of the current block, for each mark, last one first. The
-        numbers are lines after that of the mark."""
-        self._orders: dict[tuple[str, str], int] = {}
-        """For attributes of the variants of a unit, the index of the source, -1 for other
-        languages."""
-        self.parser.XmlDeclHandler = self._set_encoding
-
-    def _set_encoding(self, version: str, encoding: str | None, standalone: int) -> None:
-        self._encoding = (encoding or "utf-8").lower()
 
     def begin(self, attributes: dict[str, str]) -> None:
         """Set the handlers of all elements."""
         self._depth = 1
-        self._count_depth()
+        self.stop_extraction()
 
-    def _count_depth(self) -> None:
+    def start_extraction(self) -> None:
+        """Take units out of blocks; parse the rest with handlers that do not count the depth."""
+        super().start_extraction()
+        self.parser.StartElementHandler = self._start
+        self.parser.EndElementHandler = None
+
+    def stop_extraction(self) -> None:
         """Parse all markup with handlers that count the depth."""
-        self._counts_depth = True
+        super().stop_extraction()
         self.parser.StartElementHandler = self._start_counted
         self.parser.EndElementHandler = self._end_counted
 
-    def feed(self, block: bytes) -> None:
-        """Parse a block, after its plain units were taken out if that is safe."""
-        block = self._carry + block
-        self._carry = b""
-        if self._in_head:
-            head, body, block = block.partition(b"<body")
-            self._can_extract &= not UNUSUAL_MARKUP.search(head)
-            if not body and head.endswith(b"<"):
-                head, self._carry = head[:-1], b"<"
-            self.parse(head)
-            if not body:
-                return
-            self._in_head = False
-            if self._may_extract():
-                self._counts_depth = False
-                self.parser.StartElementHandler = self._start
-                self.parser.EndElementHandler = None
-            block = body + block
-        if self._counts_depth:
-            self.parse(block)
-            return
-        end = block.rfind(b"</tu>") + len(b"</tu>")
-        if end < len(b"</tu>"):
-            end = len(block) - block.endswith(b"<")
-        self._carry = block[end:]
-        block = block[:end]
-        self._extract_and_parse(block.replace(b"\r\n", b"\n") if b"\r" in block else block)
-
-    def _may_extract(self) -> bool:
-        """Tell at the start of the body whether units can be taken out of blocks."""
-        is_outside = self._depth > 0 and not self.in_segment
-        return self._can_extract and is_outside and self._encoding == "utf-8"
+    def is_outside_units(self) -> bool:
+        """Tell whether the parser is below the root element, and outside segments."""
+        return self._depth > 0 and not self.in_segment
 
     def finish(self) -> None:
         """Parse the end of the file, and add the last unit."""
-        self.parse(self._carry)
         super().finish()
         self._end_unit()
 
-    def _extract_and_parse(self, block: bytes) -> None:
-        """Take the plain units out of a block, and parse the rest."""
-        text = _decode(block)
-        markup = block if text is None else self._extract(text).encode()
-        has_unusual_bytes = b"!" in markup or b"?" in markup
-        if has_unusual_bytes and UNUSUAL_MARKUP.search(markup):
-            self._runs.clear()
-            self._count_depth()
-            self.parse(block)
-            return
-        self._unclosed += _count_unclosed_tags(markup) - len(self._runs)
-        self._runs.reverse()
-        self.parse(markup)
+    def parse_markup(self, markup: bytes) -> None:
+        """Parse a block with marks in place of units, and estimate the nesting depth."""
+        self._unclosed += _count_unclosed_tags(markup) - len(self.runs)
+        super().parse_markup(markup)
         if self._unclosed > MAX_UNCLOSED:
-            self._count_depth()
+            self.stop_extraction()
 
-    def _extract(self, text: str) -> str:
-        """Replace each run of plain units by a mark and line breaks; collect the pairs."""
-        parts = PLAIN_UNIT.split(text)
-        markup = parts[:1]
-        unit_parts = (parts[i::8] for i in (1, 2, 3, 5, 6, 8))
-        run, line = None, 0
-        for unit, attributes, segment, attributes_2, segment_2, gap in zip(
-            *unit_parts, strict=True
-        ):
-            try:
-                source = self._orders[attributes, attributes_2]
-            except KeyError:
-                source = self._find_order(attributes, attributes_2)
-            if "<" in segment:
-                segment = INLINE_TAG.sub("", segment)
-            if "<" in segment_2:
-                segment_2 = INLINE_TAG.sub("", segment_2)
-            try:
-                if "&" in segment:
-                    segment = ENTITY.sub(_entity_character, segment)
-                if "&" in segment_2:
-                    segment_2 = ENTITY.sub(_entity_character, segment_2)
-            except KeyError:
-                source = UNKNOWN
-            if source == UNKNOWN:
-                markup += unit, gap
-                run = None
-                continue
-            if source != NO_PAIR:
-                if run is None:
-                    run, line = SegmentBatch([], [], []), 0
-                    self._runs.append(run)
-                    markup.append(f"<{MARK}/>")
-                run.numbers.append(line)
-                run.src.append(segment_2 if source else segment)
-                run.tgt.append(segment if source else segment_2)
-            breaks = unit.count("\n")
-            markup += "\n" * breaks, gap
-            if gap == "\n":
-                line += breaks + 1
-            elif gap.isspace() or not gap:
-                line += breaks + gap.count("\n")
-            else:
-                run = None
-        return "".join(markup)
-
-    def _find_order(self, *variants: str) -> int:
+    def find_order(self, attributes: str, attributes_2: str) -> int:
         """Return the index of the variant that is the source, given the attributes of both."""
         sides = []
-        for variant in variants:
-            attributes = re.findall(ATTRIBUTE, variant)
-            values = dict(attributes)
+        for variant in (attributes, attributes_2):
+            items = re.findall(ATTRIBUTE, variant)
+            values = dict(items)
             code = values.get("xml:lang") or values.get("lang")
-            if not code or len(values) < len(attributes):
+            if not code or len(values) < len(items):
                 return UNKNOWN  # the parser raises the error
             match = self.languages.match(code)
             sides.append(None if match is None else match.side)
-        order = sides.index(SRC) if set(sides) == {SRC, TGT} else NO_PAIR
-        if len(self._orders) < MAX_CACHED:
-            self._orders[variants[0], variants[1]] = order
-        return order
+        return sides.index(SRC) if set(sides) == {SRC, TGT} else NO_PAIR
 
     def _start_counted(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
@@ -249,7 +132,7 @@ class TmxReader(XmlSegmentReader):
         """Handle a start tag outside segments."""
         if name == MARK:
             self._end_unit()
-            self.add_run(self.parser.CurrentLineNumber, self._runs.pop())
+            self.add_run(self.parser.CurrentLineNumber, self.runs.pop())
         elif name == "tuv":
             self._start_variant(attributes)
         elif name == "tu":
@@ -259,7 +142,7 @@ class TmxReader(XmlSegmentReader):
                 self._note_date(attributes)
         elif name == "seg" and self._side is not None:
             self.begin_segment()
-            if not self._counts_depth:
+            if self.extracts:
                 self.parser.StartElementHandler = self._start_inline
                 self.parser.EndElementHandler = self._end_inline
 
@@ -290,7 +173,7 @@ class TmxReader(XmlSegmentReader):
         if name != "seg":
             self.end_inline(name)
             return
-        if not self._counts_depth:
+        if self.extracts:
             self.parser.StartElementHandler = self._start
             self.parser.EndElementHandler = None
         text = self.end_segment()
@@ -329,24 +212,3 @@ def _count_unclosed_tags(markup: bytes) -> int:
     begins = codes == ord("<")
     ends = begins[:-1] & (codes[1:] == ord("/"))
     return int(np.count_nonzero(begins)) - 2 * int(np.count_nonzero(ends))
-
-
-def _entity_character(match: re.Match[str]) -> str:
-    """Return the character of an entity; raise KeyError if the parser must judge it."""
-    return ENTITIES[match[0]]
-
-
-def _decode(block: bytes) -> str | None:
-    """Decode a block; return None if it may contain text that is invalid in XML."""
-    codes = np.frombuffer(block, np.uint8)
-    is_control = (codes < ord(" ")) & (codes != ord("\n")) & (codes != ord("\t"))
-    if is_control.any():
-        return None
-    if b"]" in block and b"]]>" in block:  # the first test is the faster one
-        return None
-    if b"\xef" in block and any(character in block for character in NONCHARACTERS):
-        return None
-    try:
-        return block.decode()
-    except UnicodeDecodeError:
-        return None
