@@ -112,6 +112,11 @@ def test_tmx_reader_extraction_of_inline_tags_is_exact(tmp_path: Path, segment: 
     assert outcome(file, BLOCK_BYTES, extracts=True) == outcome(file, BLOCK_BYTES, extracts=False)
 
 
+def test_tmx_reader_units_in_comment_have_no_language(tmp_path: Path) -> None:
+    message = "FILE: expected segments in en and de, got no language"
+    assert read_error(write(tmp_path, tmx(f"<!-- {HELLO} -->"))) == message
+
+
 def test_tmx_reader_removes_codes_and_unwraps_other_tags(tmp_path: Path) -> None:
     segment = 'a<bpt i="1">&lt;b&gt;<sub>x</sub></bpt><hi>b &amp; </hi>c<ept i="1">/b</ept><ph/>d'
     segment += "<it pos='end'>e</it><ut>{\\f1}</ut><other>f</other>"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 SRC, TGT = 0, 1
@@ -36,6 +37,10 @@ class LanguageMatcher:
     def matched_codes(self) -> list[str]:
         """The language codes that were matched so far, sorted."""
         return sorted(self._matches)
+
+    def forget_except(self, codes: Collection[str]) -> None:
+        """Forget all matched language codes except these."""
+        self._matches = {code: self._matches[code] for code in codes}
 
     def match(self, code: str) -> LanguageMatch | None:
         """Return the side of a language code, None if it is another language."""

@@ -147,11 +147,13 @@ class ExtractingReader(XmlSegmentReader):
 
     def _extract_and_parse(self, block: bytes) -> None:
         """Take units out of a block, and parse the rest."""
+        matched_codes = self.languages.matched_codes
         text = _decode(block)
         markup = block if text is None else self._extract(text).encode()
         has_unusual_bytes = b"!" in markup or b"?" in markup
         if has_unusual_bytes and UNUSUAL_MARKUP.search(markup):
             self.runs.clear()
+            self.languages.forget_except(matched_codes)  # those in comments do not count
             self.stop_extraction()
             self.parse(block)
             return
