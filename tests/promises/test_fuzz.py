@@ -14,8 +14,8 @@ EXAMPLES = {
     "run folders": 30,
     "text": 20,
     "memories": 60,
-    "memory sources": 20,
-    "imports": 20,
+    "memory sources": 8,
+    "imports": 10,
 }
 """Number of examples; the slow test tries a hundred times as many."""
 
