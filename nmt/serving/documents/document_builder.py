@@ -11,6 +11,7 @@ from nmt.serving.documents.tag_placement import Element
 
 MAX_DEPTH = 32
 """Maximum number of nested inline elements in a segment. Deeper tags end a segment."""
+OUTER_OR_REPEATED_SPACES = re.compile("^ +| +$|  +")
 
 Kind = Literal["text", "space", "start", "end", "point", "verbatim", "boundary"]
 
@@ -43,6 +44,15 @@ class DocumentBuilder:
         """Add text that the document writes as `raw`, by default as itself."""
         if text:
             self._run.append(_Item("text", text if raw is None else raw, text))
+
+    def add_words(self, text: str) -> None:
+        """Add text as it is written. Spaces at its ends and repeated spaces are white space."""
+        copied = 0
+        for match in OUTER_OR_REPEATED_SPACES.finditer(text):
+            self.add_text(text[copied : match.start()])
+            self.add_space(match.group())
+            copied = match.end()
+        self.add_text(text[copied:])
 
     def add_space(self, raw: str) -> None:
         """Add white space; the segment contains one space for it."""

@@ -68,7 +68,7 @@ def _add_subtitle_line(builder: DocumentBuilder, line: str) -> None:
         builder.add_boundary(speaker.group())
         copied = speaker.end()
     for match in SUBTITLE_TAG.finditer(line, copied):
-        builder.add_text(line[copied : match.start()])
+        builder.add_words(line[copied : match.start()])
         if match["name"] is None:
             builder.add_point(match.group())
         elif match["slash"]:
@@ -76,4 +76,4 @@ def _add_subtitle_line(builder: DocumentBuilder, line: str) -> None:
         else:
             builder.add_start(match.group(), match["name"].lower())
         copied = match.end()
-    builder.add_text(line[copied:])
+    builder.add_words(line[copied:])

@@ -20,9 +20,11 @@ class Syntax:
     """Write text so that no character is read as markup."""
     is_exact: Callable[[str, str], bool]
     """Return whether raw markup (first) is read as a text (second)."""
+    guard: Callable[[str], str] = str
+    """Change a written segment so that its position in the document makes no text markup."""
 
 
-PLAIN = Syntax(escape=lambda text: text, is_exact=lambda raw, text: True)
+PLAIN = Syntax(escape=str, is_exact=lambda raw, text: True)
 """A format without special characters."""
 
 
@@ -53,11 +55,12 @@ class Segment:
 
     def render(self, translation: AlignedText) -> str:
         """Return the translation as it is written in the document, with the inline markup."""
-        speller = _Speller(self)
-        return "".join(
+        speller = _Speller(self, is_changed=translation.text != self.text)
+        written = "".join(
             part if isinstance(part, str) else speller.spell(translation.text[slice(*part)])
             for part in place_elements(self.text, self.elements, translation)
         )
+        return self.syntax.guard(written) if speller.is_changed else written
 
 
 class _Speller:
@@ -67,8 +70,10 @@ class _Speller:
     as an entity. Further occurrences are escaped if they could be read as markup.
     """
 
-    def __init__(self, segment: Segment) -> None:
+    def __init__(self, segment: Segment, is_changed: bool) -> None:
         self.syntax = segment.syntax
+        self.is_changed = is_changed
+        """Whether the text differs from the source. The same text is read as in the source."""
         self.spellings: dict[str, deque[str]] = {}
         for characters, raw in segment.spellings:
             self.spellings.setdefault(characters, deque()).append(raw)
@@ -88,7 +93,8 @@ class _Speller:
             copied = match.end()
         pieces.append(self.syntax.escape(text[copied:]))
         raw = "".join(pieces)
-        return raw if self.syntax.is_exact(raw, text) else self.syntax.escape(text)
+        is_exact = not self.is_changed or self.syntax.is_exact(raw, text)
+        return raw if is_exact else self.syntax.escape(text)
 
 
 class Document:
