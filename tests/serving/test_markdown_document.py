@@ -112,7 +112,10 @@ def test_render_markdown_emphasis_follows_the_links() -> None:
     document = parse_markdown("I have **read** the [book](b.md).")
     source, target = document.segments[0], "Ich habe das Buch gelesen."
     words = {"I": "Ich", "have": "habe", "read": "gelesen", "the": "das", "book": "Buch"}
-    links = [(find_word(source, word), find_word(target, other)) for word, other in words.items()]
+    links = [
+        (find_word(source, word), find_word(target, translation))
+        for word, translation in words.items()
+    ]
     output = document.render([AlignedText(target, links)])
     assert output == "Ich habe das [Buch](b.md) **gelesen**."
 
