@@ -51,7 +51,9 @@ def _split_spaceless_words(sentence: SentencePieces) -> tuple[SentencePieces, li
     pieces_of_word: dict[int, list[int]] = {}
     for piece, word in enumerate(sentence.word_of):
         pieces_of_word.setdefault(word, []).append(piece)
-    words, spans, word_of = [], [], [0] * len(sentence.pieces)
+    words: list[str] = []
+    spans: list[Span] = []
+    word_of = [0] * len(sentence.pieces)
     for index, match in enumerate(WORD.finditer(sentence.text)):
         pieces = pieces_of_word.get(index, [])
         texts = [sentence.pieces[piece].replace(SPACE_SYMBOL, "") for piece in pieces]

@@ -172,8 +172,8 @@ class _InlineReader:
         if token.type in ("softbreak", "hardbreak"):
             match = re.compile(r"[ \t]*\\?\n[ \t]*").match(self.content, begin)
             is_soft = token.type == "softbreak"
-            add = DocumentBuilder.add_space if is_soft else DocumentBuilder.add_boundary
-            return self._add(add, match.end() if match else -1)
+            add_break: Add = DocumentBuilder.add_space if is_soft else DocumentBuilder.add_boundary
+            return self._add(add_break, match.end() if match else -1)
         if token.type == "image":
             label_end = begin + len(f"![{token.content}")
             return self._add(DocumentBuilder.add_point, self._link_end(label_end))
@@ -217,8 +217,10 @@ class _InlineReader:
             return self._expect(raw, DocumentBuilder.add_point)
         name = tag["name"].lower()
         if name not in INLINE:
-            add = DocumentBuilder.add_point if name == "img" else DocumentBuilder.add_boundary
-            return self._expect(raw, add)
+            add_other: Add = (
+                DocumentBuilder.add_point if name == "img" else DocumentBuilder.add_boundary
+            )
+            return self._expect(raw, add_other)
         add = DocumentBuilder.add_end if tag["slash"] else DocumentBuilder.add_start
         return self._expect(raw, add, f"<{name}>")
 
