@@ -142,6 +142,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "big": {"d_model": 1024, "d_ff": 4096, "num_heads": 16, "num_layers": 6, "dropout": 0.3},
 }
 """Sizes of Transformers; base and big are those of Vaswani et al. 2017, table 3."""
+RMS_EPSILON = 1e-6
+"""Default `norm_epsilon` of RMSNorm."""
 
 
 class TransformerConfig(Section):
@@ -172,6 +174,8 @@ class TransformerConfig(Section):
     """Decoder layers with self-attention, or with an SSRU instead (Kim et al. 2019)."""
     norm: Literal["layer", "rms"] = "layer"
     """Layer normalization or RMSNorm."""
+    norm_epsilon: Annotated[float, Field(ge=1e-12, le=1)] = 1e-5
+    """Number added to the variance in normalization; 1e-6 by default with `norm: rms`."""
     norm_position: Literal["pre", "post"] = "pre"
     """Normalization before each sublayer, or after its residual connection."""
     deepnorm: bool = False
@@ -194,10 +198,11 @@ class TransformerConfig(Section):
     @model_validator(mode="before")
     @classmethod
     def _apply_preset(cls, values: Any) -> Any:
-        """Add the sizes of the preset for keys that are not set."""
+        """Add the sizes of the preset and the epsilon of RMSNorm for keys that are not set."""
         if not isinstance(values, dict):
             return values
-        return {**PRESETS.get(str(values.get("preset")), {}), **values}
+        epsilon = {"norm_epsilon": RMS_EPSILON} if values.get("norm") == "rms" else {}
+        return {**PRESETS.get(str(values.get("preset")), {}), **epsilon, **values}
 
     @property
     def has_attention(self) -> bool:

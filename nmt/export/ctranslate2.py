@@ -103,18 +103,13 @@ def _build_specification(
     spec.register_target_vocabulary(tgt_vocabulary)
     spec.config.bos_token = spec.config.decoder_start_token = tgt_vocabulary[tokenizers.tgt.bos]
     spec.config.eos_token = tgt_vocabulary[tokenizers.tgt.eos]
-    spec.config.layer_norm_epsilon = _first_norm(model).eps
+    spec.config.layer_norm_epsilon = config.norm_epsilon
     return spec
 
 
 def _vocabulary(tokenizer: Tokenizer) -> list[str]:
     """Return the pieces in the order of their ids."""
     return tokenizer.pieces(range(tokenizer.vocab_size))
-
-
-def _first_norm(model: TransformerModel) -> Any:
-    """Return one of the norms, which all have the same epsilon."""
-    return next(m for m in model.modules() if isinstance(m, nn.LayerNorm | nn.RMSNorm))
 
 
 def _position_vectors(embedding: TokenEmbedding) -> Tensor:

@@ -25,6 +25,7 @@ SUPPORTED_VALUES: dict[ExportEngine, dict[str, list[Any]]] = {
         "decoder": ["transformer"],
         "deepnorm": [False],
         "norm": ["layer"],
+        "norm_epsilon": [1e-5],
         "norm_position": ["post"],
         "positions": ["sinusoidal"],
         "activation": ["relu", "gelu", "swish"],

@@ -78,8 +78,8 @@ class FeedForward(nn.Module):
 def make_norm(config: TransformerConfig) -> nn.Module:
     """Return a layer norm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
     if config.norm == "rms":
-        return nn.RMSNorm(config.d_model, eps=1e-6)
-    return nn.LayerNorm(config.d_model)
+        return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)
+    return nn.LayerNorm(config.d_model, eps=config.norm_epsilon)
 
 
 class ResidualConnection(nn.Module):

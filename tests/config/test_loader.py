@@ -852,6 +852,17 @@ def test_config_absent_values_get_architecture_defaults(
     assert not config.is_explicit("train.lr")
 
 
+@pytest.mark.parametrize(
+    ("model", "epsilon"),
+    [("", 1e-5), (", norm: layer", 1e-5), (", norm: rms", 1e-6), (", norm_epsilon: 1e-9", 1e-9)],
+)
+def test_resolved_config_keeps_the_norm_epsilon(file: Path, model: str, epsilon: float) -> None:
+    config = load(file, DATA + f"model: {{arch: transformer{model}}}\n")
+    assert isinstance(config.model, TransformerConfig)
+    assert config.model.norm_epsilon == epsilon
+    assert load(file, format_config(config)).model == config.model
+
+
 def test_config_explicit_values_override_architecture_defaults(file: Path) -> None:
     config = load(file, DATA + "train: {lr: 0.5, warmup: 0}\nmodel: {encoder_layers: 4}\n")
     assert (config.train.lr, config.train.warmup) == (0.5, 0)

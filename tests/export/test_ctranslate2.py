@@ -19,6 +19,8 @@ MODELS: list[dict[str, Any]] = [
     {"norm_position": "post"},
     {"norm": "rms"},
     {"norm": "rms", "norm_position": "post"},
+    {"norm_epsilon": 0.1},
+    {"norm": "rms", "norm_epsilon": 0.1},
     {"positions": "learned"},
     {"positions": "rotary"},
     {"positions": "rotary", "norm": "rms", "activation": "swiglu", "num_kv_heads": 2},

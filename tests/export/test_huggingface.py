@@ -85,7 +85,8 @@ def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> Non
     ("model", "setting"),
     [
         ({}, "norm_position"),
-        ({"norm_position": "post", "norm": "rms"}, "norm"),
+        ({"norm_position": "post", "norm": "rms", "norm_epsilon": 1e-5}, "norm"),
+        ({"norm_position": "post", "norm_epsilon": 1e-6}, "norm_epsilon"),
         ({"norm_position": "post", "positions": "rotary"}, "positions"),
         ({"norm_position": "post", "activation": "swiglu"}, "activation"),
         ({"norm_position": "post", "num_kv_heads": 1}, "num_kv_heads"),

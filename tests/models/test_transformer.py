@@ -68,7 +68,7 @@ def copy_feed_forward(source: EncoderLayer | DecoderLayer, target: nn.Module) ->
 @pytest.mark.parametrize("norm_position", ["pre", "post"])
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 def test_transformer_layers_match_torch(norm_position: str, activation: str) -> None:
-    config = config_of(norm_position=norm_position, activation=activation)
+    config = config_of(norm_position=norm_position, activation=activation, norm_epsilon=0.02)
     shape = {"d_model": 8, "nhead": 2, "dim_feedforward": 12, "dropout": 0.0}
     kind = {"activation": activation, "norm_first": norm_position == "pre", "batch_first": True}
     states, memory = numbers(2, 5, 8), numbers(2, 4, 8, seed=4)
@@ -76,7 +76,7 @@ def test_transformer_layers_match_torch(norm_position: str, activation: str) -> 
 
     encoder = randomize(EncoderLayer(config, PLAIN))
     assert isinstance(encoder, EncoderLayer)
-    torch_encoder = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
+    torch_encoder = nn.TransformerEncoderLayer(**shape, **kind, layer_norm_eps=0.02).train()
     copy_attention(encoder.attention, torch_encoder.self_attn)
     copy_feed_forward(encoder, torch_encoder)
     torch_encoder.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
@@ -89,7 +89,7 @@ def test_transformer_layers_match_torch(norm_position: str, activation: str) -> 
     decoder = randomize(DecoderLayer(config, PLAIN))
     assert isinstance(decoder, DecoderLayer)
     assert isinstance(decoder.past, MultiHeadAttention)
-    torch_decoder = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=1e-5).train()
+    torch_decoder = nn.TransformerDecoderLayer(**shape, **kind, layer_norm_eps=0.02).train()
     copy_attention(decoder.past, torch_decoder.self_attn)
     copy_attention(decoder.cross, torch_decoder.multihead_attn)
     copy_feed_forward(decoder, torch_decoder)
@@ -209,6 +209,28 @@ def test_swiglu_and_rms_norm_match_equations() -> None:
     assert_close(net(x), expected, **CLOSE)
     norm = randomize(make_norm(config_of(norm="rms")))
     assert_close(norm(x), x / (x.pow(2).mean() + 1e-6).sqrt() * norm.weight, **CLOSE)
+
+
+@pytest.mark.parametrize(("norm", "default"), [("layer", 1e-5), ("rms", 1e-6)])
+@pytest.mark.parametrize("epsilon", [None, 0.3])
+def test_norm_epsilon_is_added_to_the_variance(
+    norm: str, default: float, epsilon: float | None
+) -> None:
+    explicit = {} if epsilon is None else {"norm_epsilon": epsilon}
+    module = make_norm(config_of(norm=norm, **explicit))
+    x = numbers(8) * 1e-3  # so small that the default matters
+    centred = x - x.mean() if norm == "layer" else x
+    expected = centred / (centred.pow(2).mean() + (epsilon or default)).sqrt()
+    assert_close(module(x), expected, **CLOSE)
+
+
+@pytest.mark.parametrize("decoder", ["transformer", "ssru"])
+@pytest.mark.parametrize("norm_position", ["pre", "post"])
+def test_norm_epsilon_applies_to_every_norm(decoder: str, norm_position: str) -> None:
+    config = config_of(decoder=decoder, norm_position=norm_position, norm_epsilon=0.3)
+    model = build_model(config, 11, 11, PAD)
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert [norm.eps for norm in norms] == [0.3] * (5 + 2 * (norm_position == "pre"))
 
 
 @pytest.mark.parametrize(("preset", "paper"), [("base", 65e6), ("big", 213e6)])
