@@ -132,7 +132,7 @@ def disk_write_lines(tree: ast.AST) -> list[int]:
             opens_for_writing(node)
             or (owner == "os" and name in OS_WRITES)
             or (owner == "shutil" and name in SHUTIL_WRITES)
-            or (owner != "files" and name in PATH_WRITES)
+            or (owner != "files" and name in PATH_WRITES and not (name == "savez" and to_stream))
             or (owner in ("np", "numpy") and name == "save" and not to_stream)
             or (owner not in ("", *MODULES) and name == "replace" and has_one_argument(node))
         )

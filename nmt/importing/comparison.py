@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ class ImportComparison:
     same_translations: int
     """Number of lines with equal greedy token ids."""
     difference: float
-    """Largest difference of the log-probabilities per token of our translations."""
+    """Largest difference of the log-probabilities per token of the original's translations."""
 
     def in_words(self) -> str:
         """Return the agreement as text."""
@@ -52,19 +53,21 @@ def compare_with_reference(
 ) -> ImportComparison:
     """Translate the lines that fit the reference greedily with both."""
     # a setting may normalize the text or add tags; the original does neither
-    src, tgt = ours.tokenizers.src.with_normalizer(None).with_tags(()), ours.tokenizers.tgt
-    compared = same_sources = same_translations = 0
+    src = ours.tokenizers.src.with_normalizer(None).with_tags(())
+    selection = [
+        (line, tokens, ours.length_limit(len(tokens)))
+        for line, tokens in zip(lines, src.encode(lines), strict=True)
+        if tokens and max(len(tokens) + 1, ours.length_limit(len(tokens))) < reference.max_positions
+    ]
+    theirs = reference.translate([line for line, _, _ in selection], [n for *_, n in selection])
+    same_sources = same_translations = 0
     difference = 0.0
-    for line, tokens in zip(lines, src.encode(lines), strict=True):
-        source = [*tokens, src.eos]
-        max_length = ours.length_limit(len(tokens))
-        if not tokens or max(len(source), max_length) >= reference.max_positions:
-            continue
-        compared += 1
-        same_sources += reference.encode(line) == source
+    for (_, tokens, _), translation in zip(selection, theirs, strict=True):
+        same_sources += translation.source == [*tokens, src.eos]
         [[best]] = ours.search([tokens])
-        same_translations += reference.search(source, max_length) == best.tokens
-        [score] = ours.score([(tokens, best.tokens)])
-        their_score = reference.score(source, [*best.tokens, tgt.eos])
-        difference = max(difference, abs(score.log_prob - their_score) / (len(best.tokens) + 1))
-    return ImportComparison(compared, same_sources, same_translations, difference)
+        same_translations += translation.tokens == best.tokens
+        [scores] = ours.score_tokens([(tokens, translation.tokens)])
+        count = len(translation.log_probs)
+        log_prob = float(scores.log_probs[:count].sum(dtype=float))
+        difference = max(difference, abs(log_prob - math.fsum(translation.log_probs)) / count)
+    return ImportComparison(len(selection), same_sources, same_translations, difference)

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
+
+
+class ReferenceTranslation(NamedTuple):
+    """A greedy translation by the toolkit of a model."""
+
+    source: list[int]
+    """Source token ids, with eos."""
+    tokens: list[int]
+    """Target token ids, without eos."""
+    log_probs: list[float]
+    """Log-probabilities of the target tokens, and of eos unless the length limit ended the search.
+    """
 
 
 class Reference(Protocol):
@@ -17,17 +29,18 @@ class Reference(Protocol):
     max_positions: int
     """Maximum number of tokens of a source or a target."""
 
-    def encode(self, line: str) -> list[int]:
-        """Return the source token ids of a line, with eos."""
+    def translate(
+        self, lines: Sequence[str], max_lengths: Sequence[int]
+    ) -> list[ReferenceTranslation]:
+        """Return the greedy translation of each line.
 
-    def search(self, source: Sequence[int], max_length: int) -> list[int]:
-        """Return the greedy target token ids, without eos, of source token ids with eos.
-
-        `max_length` is their maximum number, eos included.
+        `max_lengths` are the maximum numbers of target tokens, eos included. Raises ToolkitError
+        if the toolkit fails.
         """
 
-    def score(self, source: Sequence[int], target: Sequence[int]) -> float:
-        """Return the log-probability of target token ids; both sides end with eos."""
+
+class ToolkitError(Exception):
+    """The toolkit of a model failed to run it; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -41,5 +54,7 @@ class ImportedModel:
     tokenizers: Tokenizers
     weights: Mapping[str, Tensor]
     """Weights by name, in fp32."""
-    load_reference: Callable[[], Reference] | None
-    """Build the model in transformers; None if transformers does not have it."""
+    package: str
+    """Python package that runs the original model."""
+    load_reference: Callable[[], Reference]
+    """Build the original model; requires the package."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from nmt.decoding.loading import load_engine
 from nmt.errors import DataError, RunError, show_value
 from nmt.importing.comparison import ImportComparison, compare_with_reference
 from nmt.importing.huggingface.marianmt import read_marian
-from nmt.importing.imported_model import ImportedModel
+from nmt.importing.imported_model import ImportedModel, ToolkitError
 from nmt.importing.marian.marian_npz import find_model, read_marian_npz
 from nmt.importing.model_folder import read_json
 from nmt.training.checkpoints.checkpoint import point_link, write_state
@@ -31,8 +32,7 @@ from nmt.training.checkpoints.train_state import TrainState
 
 LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"marian": read_marian}
 """Function that reads a folder, by the model_type of its config.json."""
-PACKAGE = "transformers"
-"""Python package that runs the original model."""
+logger = logging.getLogger(__name__)
 
 
 def import_model(
@@ -40,9 +40,9 @@ def import_model(
 ) -> ImportComparison | None:
     """Write a run folder with the model of `source`; return a comparison on `lines`.
 
-    Returns None if transformers does not have the model, or is not installed. The folder appears
-    when it is complete and compared. Raises DataError if the model is damaged or cannot be
-    represented, RunError if `output` exists or the comparison fails.
+    Returns None if the toolkit of the model is not installed or fails; a warning says so. The
+    folder appears when it is complete and compared. Raises DataError if the model is damaged or
+    cannot be represented, RunError if `output` exists or the results differ.
     """
     if output.exists() or output.is_symlink():
         raise RunError(f"{output}: expected a new folder, got an existing one (use -o)")
@@ -51,15 +51,29 @@ def import_model(
         run = RunDir(folder)
         config = _write_run(run, model, overrides)
         files.write_text(run.imported, _import_record(source, model))
-        if model.load_reference is None or importlib.util.find_spec(PACKAGE) is None:
-            return None
-        greedy = config.model_copy(update={"decode": config.decode.greedy()})
-        ours = load_engine(run, greedy, "cpu")
-        comparison = compare_with_reference(ours, model.load_reference(), lines)
-        if not comparison.is_close:
+        comparison = _compare(run, config, model, lines)
+        if comparison is not None and not comparison.is_close:
             words = comparison.in_words().replace("\n", "; ")
-            raise RunError(f"{source}: expected the results of {PACKAGE}, got others: {words}")
+            raise RunError(
+                f"{source}: expected the results of {model.package}, got others: {words}"
+            )
     return comparison
+
+
+def _compare(
+    run: RunDir, config: Config, model: ImportedModel, lines: Sequence[str]
+) -> ImportComparison | None:
+    """Compare a written run with the original model, or log why that is impossible."""
+    if importlib.util.find_spec(model.package) is None:
+        logger.warning(f"nothing was compared, because {model.package} is not installed")
+        return None
+    greedy = config.model_copy(update={"decode": config.decode.greedy()})
+    ours = load_engine(run, greedy, "cpu")
+    try:
+        return compare_with_reference(ours, model.load_reference(), lines)
+    except ToolkitError as error:
+        logger.warning(f"nothing was compared, because {model.package} failed: {error}")
+        return None
 
 
 def read_model(source: Path) -> ImportedModel:

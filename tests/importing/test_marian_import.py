@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -152,11 +153,13 @@ def test_import_compares_with_transformers(
 
 
 def test_import_without_transformers_is_not_compared(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     write_marian_folder(tmp_path / "marian", SRC, TGT)
-    monkeypatch.setattr("nmt.importing.importer.PACKAGE", "no_such_package")
-    assert import_model(tmp_path / "marian", tmp_path / "run", [], SRC[:3]) is None
+    with monkeypatch.context() as patch:
+        patch.setattr(importlib.util, "find_spec", lambda name: None)
+        assert import_model(tmp_path / "marian", tmp_path / "run", [], SRC[:3]) is None
+    assert caplog.messages == ["nothing was compared, because transformers is not installed"]
     assert load_run(tmp_path / "run").search([[5, 6]])
 
 

@@ -32,6 +32,7 @@ from tests.support.models.marian_npz import (
     train_marian_sentencepiece,
     write_npz,
     write_npz_folder,
+    write_small_variance_folder,
 )
 
 CORPUS = Path(__file__).resolve().parents[3] / "shared" / "corpora" / "multi30k"
@@ -51,7 +52,7 @@ def load_run(run: Path, *overrides: str) -> TorchEngine:
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_import_npz_logits_equal_the_equations(layout: str, tmp_path: Path) -> None:
     arrays = write_npz_folder(tmp_path / "marian", **LAYOUTS[layout])
-    assert import_model(tmp_path / "marian", tmp_path / "run", [], []) is None
+    import_model(tmp_path / "marian", tmp_path / "run", [], [])
     engine = load_run(tmp_path / "run")
     src, tgt = [7, 30, 8, 1, 59, 0], [5, 59, 9, 9]
     model = engine.model
@@ -61,6 +62,18 @@ def test_import_npz_logits_equal_the_equations(layout: str, tmp_path: Path) -> N
         logits = model.output.logits(model.decode(memory, tgt_in)[0])[0]
     expected = MarianEquations(arrays, {**SETTINGS, **LAYOUTS[layout]}).logits(src, tgt)
     np.testing.assert_allclose(logits[:, :60], expected, rtol=1e-3, atol=1e-3)
+
+
+def test_import_npz_norm_epsilon_is_that_of_marian(tmp_path: Path) -> None:
+    arrays = write_small_variance_folder(tmp_path / "marian")
+    import_model(tmp_path / "marian", tmp_path / "run", [], [])
+    engine = load_run(tmp_path / "run")
+    assert engine.model.encoder[0].attention_sum.norm.eps == 1e-6
+    src, tgt = [7, 30, 8, 0], [5, 59, 9]
+    [scores] = engine.score_tokens([(src[:-1], tgt)])
+    logits = torch.from_numpy(MarianEquations(arrays, SETTINGS).logits(src, tgt))
+    expected = logits.log_softmax(1)[range(4), [*tgt, 0]]
+    np.testing.assert_allclose(scores.log_probs, expected, rtol=1e-4)
 
 
 def test_import_npz_settings_become_those_of_the_run(tmp_path: Path) -> None:

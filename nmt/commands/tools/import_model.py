@@ -10,7 +10,7 @@ from nmt.core import files
 from nmt.data.text.reader import read_lines
 from nmt.errors import ConfigError
 from nmt.importing.comparison import LINES
-from nmt.importing.importer import PACKAGE, import_model
+from nmt.importing.importer import import_model
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,5 @@ def run(options: ImportOptions) -> None:
     lines = LINES if options.check is None else list(read_lines(options.check))
     comparison = import_model(options.source, options.output, options.overrides, lines)
     logger.info(f"{options.output}: imported from {options.source}")
-    if comparison is None:
-        logger.warning(f"nothing was compared, because {PACKAGE} cannot run the model")
-    else:
+    if comparison is not None:
         print(comparison.in_words())

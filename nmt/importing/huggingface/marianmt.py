@@ -65,6 +65,7 @@ def read_marian(folder: Path) -> ImportedModel:
         config=config,
         tokenizers=tokenizers,
         weights=weights,
+        package="transformers",
         load_reference=lambda: load_marian_reference(folder, settings, tokenizer_settings),
     )
 

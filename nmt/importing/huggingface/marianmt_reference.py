@@ -16,6 +16,7 @@ import torch
 
 from nmt.errors import DataError
 from nmt.importing.huggingface.marianmt_settings import MarianSettings, MarianTokenizerSettings
+from nmt.importing.imported_model import ReferenceTranslation
 from nmt.importing.weights import open_weights, read_finite
 
 
@@ -26,11 +27,17 @@ class MarianReference:
         self.model, self.tokenizer, self.settings = model, tokenizer, settings
         self.max_positions = settings.max_position_embeddings
 
-    def encode(self, line: str) -> list[int]:
-        return [int(token) for token in self.tokenizer(line).input_ids]
+    def translate(
+        self, lines: Sequence[str], max_lengths: Sequence[int]
+    ) -> list[ReferenceTranslation]:
+        return [
+            self._translate_line(line, max_length)
+            for line, max_length in zip(lines, max_lengths, strict=True)
+        ]
 
-    def search(self, source: Sequence[int], max_length: int) -> list[int]:
+    def _translate_line(self, line: str, max_length: int) -> ReferenceTranslation:
         settings = self.settings
+        source = [int(token) for token in self.tokenizer(line).input_ids]
         with torch.inference_mode():
             [row] = self.model.generate(
                 torch.tensor([source]),
@@ -41,9 +48,12 @@ class MarianReference:
                 bad_words_ids=[[token] for token in settings.never_output()],
             )
         target: list[int] = row[1:].tolist()
-        return target[:-1] if target[-1:] == [settings.eos_token_id] else target
+        if target[-1:] != [settings.eos_token_id]:
+            target.append(settings.eos_token_id)
+        return ReferenceTranslation(source, target[:-1], self._score(source, target))
 
-    def score(self, source: Sequence[int], target: Sequence[int]) -> float:
+    def _score(self, source: Sequence[int], target: Sequence[int]) -> list[float]:
+        """Return the log-probabilities of the target tokens; both sides end with eos."""
         settings = self.settings
         tgt_in = [settings.decoder_start_token_id, *target[:-1]]
         with torch.inference_mode():
@@ -52,7 +62,8 @@ class MarianReference:
             ).logits[0]
             logits[:, settings.never_output()] = -math.inf
             log_probs = logits.log_softmax(-1).gather(1, torch.tensor(target)[:, None])
-        return float(log_probs.sum())
+        scores: list[float] = log_probs[:, 0].tolist()
+        return scores
 
 
 def load_marian_reference(

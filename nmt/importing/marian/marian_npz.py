@@ -16,6 +16,7 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.errors import DataError, show_value
 from nmt.importing.imported_model import ImportedModel
 from nmt.importing.marian.archive import Arrays, read_arrays
+from nmt.importing.marian.marian_reference import MarianReference
 from nmt.importing.marian.marian_weights import JOINT, SETTINGS, Vocabulary, convert_weights
 from nmt.importing.model_folder import check_model_config, require_file
 
@@ -24,6 +25,8 @@ MAX_SETTINGS_BYTES = 2**20
 EOS, UNK = 0, 1
 """Token ids in the SentencePiece models that Marian trains."""
 MAX_SIZE = 2**16
+NORM_EPSILON = 1e-6
+"""Epsilon of the layer norm in Marian's Transformers."""
 MAX_POSITIONS = 1024
 """Number of stored positions. Marian's maximum length of a source is 1000 tokens."""
 REQUIRED: dict[str, tuple[Any, ...]] = {
@@ -76,7 +79,8 @@ def read_marian_npz(file: Path) -> ImportedModel:
     arrays = read_arrays(file)
     settings = _read_model_settings(arrays, file)
     search = _read_search_settings(file)
-    tokenizers = _read_tokenizers(folder, search)
+    vocabularies = _vocabulary_files(folder, search)
+    tokenizers = Tokenizers(*map(_read_tokenizer, vocabularies))
     model_config = _model_config(settings, arrays, file)
     src, tgt = (
         Vocabulary(tokenizer.vocab_size - len(tokenizer.never_output), tokenizer.vocab_size)
@@ -104,7 +108,8 @@ def read_marian_npz(file: Path) -> ImportedModel:
         config=config,
         tokenizers=tokenizers,
         weights=weights,
-        load_reference=None,
+        package="pymarian",
+        load_reference=lambda: MarianReference(arrays, settings, vocabularies),
     )
 
 
@@ -136,6 +141,7 @@ def _model_config(settings: dict[str, Any], arrays: Arrays, file: Path) -> dict[
         "decoder_layers": _integer(settings, "dec-depth", None, 1000, file),
         "decoder": "ssru" if autoreg == "rnn" else "transformer",
         "norm_position": "post",
+        "norm_epsilon": NORM_EPSILON,
         "positions": "learned",  # see marian_positions
         "max_positions": MAX_POSITIONS,
         "activation": settings.get("transformer-ffn-activation", "swish"),
@@ -209,8 +215,8 @@ def _parse(content: bytes, name: str) -> dict[str, Any]:
     return document.data
 
 
-def _read_tokenizers(folder: Path, search: dict[str, Any]) -> Tokenizers:
-    """Return the tokenizers of both sides: the `vocabs` of decoder.yml, in this folder."""
+def _vocabulary_files(folder: Path, search: dict[str, Any]) -> list[Path]:
+    """Return the SentencePiece model of each side: the `vocabs` of decoder.yml, in this folder."""
     vocabs = search.get("vocabs")
     if vocabs is None:
         vocabs = [file.name for file in folder.glob("*.spm")] * 2
@@ -220,8 +226,7 @@ def _read_tokenizers(folder: Path, search: dict[str, Any]) -> Tokenizers:
         or not all(isinstance(name, str) and name.endswith(".spm") for name in vocabs)
     ):
         raise DataError(f"{folder}: vocabs: expected two .spm files, got {show_value(vocabs)}")
-    src, tgt = (_read_tokenizer(folder / Path(name).name) for name in vocabs)
-    return Tokenizers(src, tgt)
+    return [folder / Path(name).name for name in vocabs]
 
 
 def _read_tokenizer(file: Path) -> Tokenizer:

@@ -16,6 +16,8 @@ Array = NDArray[Any]
 Arrays = dict[str, Array]
 
 WIDTH, INNER, HEADS = 8, 12, 2
+NORM_EPSILON = 1e-6
+"""Epsilon of Marian's layer norm, which pymarian confirms in tests/importing/test_pymarian.py."""
 SETTINGS: dict[str, Any] = {
     "type": "transformer",
     "dim-emb": WIDTH,
@@ -118,6 +120,18 @@ def write_npz_folder(folder: Path, joint: bool = False, **changes: Any) -> Array
     return arrays
 
 
+def write_small_variance_folder(folder: Path) -> Arrays:
+    """Write a model whose last norm of each layer divides by little more than its epsilon."""
+    arrays = write_npz_folder(folder)
+    for name, array in arrays.items():
+        if name.endswith("Wo_ln_scale"):
+            array *= 1e-3
+        elif name.endswith(("Wo_ln_bias", "ffn_W2", "ffn_b2")):
+            array[:] = 0
+    write_npz(folder / "model.npz", arrays, SETTINGS)
+    return arrays
+
+
 class MarianEquations:
     """Marian's Transformer without batches: logits of one sentence pair."""
 
@@ -155,7 +169,8 @@ class MarianEquations:
     def norm(self, name: str, states: Array) -> Array:
         scale, bias = self.arrays[f"{name}_scale"], self.arrays[f"{name}_bias"]
         centered = states - states.mean(1, keepdims=True)
-        return centered / np.sqrt((centered**2).mean(1, keepdims=True)) * scale + bias
+        variance = (centered**2).mean(1, keepdims=True)
+        return centered / np.sqrt(variance + NORM_EPSILON) * scale + bias
 
     def project(self, name: str, letter: str, states: Array) -> Array:
         return states @ self.arrays[f"{name}_W{letter}"] + self.arrays[f"{name}_b{letter}"]
