@@ -184,6 +184,8 @@ class TransformerConfig(Section):
     """Position encoding."""
     max_positions: Count = 1024
     """Number of learned positions; later tokens share the last one."""
+    source_eos: bool = True
+    """Attend to the end-of-sentence token of the source; OpenNMT's models have none."""
     activation: Literal["relu", "gelu", "swish", "swiglu"] = "relu"
     """Activation function of the feed-forward networks."""
     tie: Literal["none", "target", "all"] = "target"

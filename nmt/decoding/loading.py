@@ -88,7 +88,8 @@ def _load_ctranslate2_translator(
     positions = exported_positions(config.model)
     tokenizers = configure_tokenizers(load_tokenizers(RunDir(folder)), config)
     threads = config.decode.threads or free_cores()
-    engine = CTranslate2Engine(folder, tokenizers, config.decode, threads, positions)
+    source_eos = config.model.arch == "rnn" or config.model.source_eos
+    engine = CTranslate2Engine(folder, tokenizers, config.decode, threads, positions, source_eos)
     return Translator(engine, tokenizers, config.decode, splitter, features)
 
 

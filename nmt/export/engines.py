@@ -30,6 +30,7 @@ SUPPORTED_VALUES: dict[ExportEngine, dict[str, list[Any]]] = {
         "positions": ["sinusoidal"],
         "activation": ["relu", "gelu", "swish"],
         "num_kv_heads": [None],
+        "source_eos": [True],
     },
 }
 """Supported values of Transformer settings, by engine; every value of the others is supported."""

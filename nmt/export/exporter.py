@@ -145,7 +145,9 @@ def _write_model(
     model_config: Any = config.model
     if engine == "ctranslate2":
         write_ctranslate2(model, model_config, tokenizers, folder, quantization)
-        return CTranslate2Engine(folder, tokenizers, ours.settings, threads=1)
+        return CTranslate2Engine(
+            folder, tokenizers, ours.settings, threads=1, source_eos=model_config.source_eos
+        )
     write_huggingface(model, model_config, config.decode, tokenizers, folder)
     return MarianEngine(folder, tokenizers, ours.settings)
 

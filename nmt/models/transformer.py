@@ -269,6 +269,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         encoder_factors, decoder_factors = deep_norm_factors(config)
         n, m = layer_counts(config)
         is_pre_norm = config.norm_position == "pre"
+        self.attends_to_source_eos = config.source_eos
         self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, encoder_factors) for _ in range(n))
         self.encoder_norm = make_norm(config) if is_pre_norm else nn.Identity()
@@ -291,7 +292,9 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         }
 
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
-        mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
+        # a source of eos alone keeps it: softmax over no token is undefined
+        length = src_len if self.attends_to_source_eos else (src_len - 1).clamp_min(1)
+        mask = (torch.arange(src.size(1)) < length[:, None]).to(src.device)
         position = torch.arange(src.size(1), device=src.device)
         states = self.src(src, position)
         for layer in self.encoder_layers():

@@ -29,6 +29,7 @@ MODELS: list[dict[str, Any]] = [
     {"activation": "swish"},
     {"num_kv_heads": 2},
     {"num_kv_heads": 1},
+    {"source_eos": False},
     {"tie": "all"},
     {"tie": "target"},
     {"encoder_layers": 3, "decoder_layers": 1},
@@ -41,7 +42,9 @@ def test_ctranslate2_greedy_search_and_scores_equal_nmt(
 ) -> None:
     engine, config = make_engine(1, **model)
     write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, None)
-    exported = CTranslate2Engine(tmp_path, engine.tokenizers, engine.settings, threads=1)
+    exported = CTranslate2Engine(
+        tmp_path, engine.tokenizers, engine.settings, threads=1, source_eos=config.source_eos
+    )
     sources = random_sources(20)
     translations, expected = exported.search(sources), engine.search(sources)
     assert [best.tokens for [best] in translations] == [best.tokens for [best] in expected]

@@ -90,6 +90,7 @@ def test_huggingface_tokenizer_ids_equal_nmt(joint: bool, tmp_path: Path) -> Non
         ({"norm_position": "post", "positions": "rotary"}, "positions"),
         ({"norm_position": "post", "activation": "swiglu"}, "activation"),
         ({"norm_position": "post", "num_kv_heads": 1}, "num_kv_heads"),
+        ({"norm_position": "post", "source_eos": False}, "source_eos"),
     ],
 )
 def test_unsupported_settings_of_huggingface_are_named(model: dict[str, Any], setting: str) -> None:

@@ -23,7 +23,7 @@ from nmt.models.transformer import (
     FeedForward,
     make_norm,
 )
-from tests.support.models.tiny_models import PAD, make_source
+from tests.support.models.tiny_models import PAD, make_arch_model, make_source, make_target
 
 PLAIN = DeepNormFactors(1.0, 1.0)
 CLOSE = {"rtol": 1e-5, "atol": 1e-5}
@@ -274,6 +274,21 @@ def test_deepnorm_scales_residuals_and_initial_weights() -> None:
         residual = layer.feed_forward_sum
         expected = nn.functional.layer_norm(factors[side][0] * x + change, (8,), eps=1e-5)
         assert_close(residual.add(x, change), expected, **CLOSE)
+
+
+def test_transformer_source_eos_false_ignores_last_token() -> None:
+    settings = {"arch": "transformer", "num_layers": 2}
+    model = make_arch_model(settings)
+    without_eos = make_arch_model({**settings, "source_eos": False})
+    src, src_len = make_source([5, 3, 2])
+    tgt_in = make_target(3, 4)
+    hidden, _ = without_eos.decode(without_eos.encode(src, src_len), tgt_in)
+    for row, length in enumerate((4, 2, 1)):
+        memory = model.encode(src[row : row + 1, :length], torch.tensor([length]))
+        expected, _ = model.decode(memory, tgt_in[row : row + 1])
+        assert_close(hidden[row : row + 1], expected, **CLOSE)
+    memory = without_eos.encode(src[:1, :1], torch.tensor([1]))
+    assert without_eos.decode(memory, tgt_in[:1])[0].isfinite().all()
 
 
 def test_transformer_final_norm_exists_only_with_pre_norm() -> None:

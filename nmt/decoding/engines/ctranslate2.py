@@ -38,10 +38,12 @@ class CTranslate2Engine:
         settings: DecodeConfig,
         threads: int,
         positions: int | None = None,
+        source_eos: bool = True,
     ) -> None:
         """Load the exported model in `folder`.
 
         `positions` is the maximum number of tokens per line, eos included; None for no limit.
+        `source_eos` is the model setting of that name.
         Raises RunError if the package ctranslate2 is not installed.
         """
         try:
@@ -59,7 +61,7 @@ class CTranslate2Engine:
         self.src_pieces = tokenizers.src.pieces(range(tokenizers.src.vocab_size))
         self.tgt_pieces = tokenizers.tgt.pieces(range(tokenizers.tgt.vocab_size))
         self.tgt_ids = {piece: token_id for token_id, piece in enumerate(self.tgt_pieces)}
-        self.src_eos = tokenizers.src.eos
+        self.source_end = [tokenizers.src.eos] if source_eos else []
 
     def search(
         self,
@@ -107,7 +109,7 @@ class CTranslate2Engine:
         Source and target must be shorter than the maximum that `search` checks.
         """
         results = self.translator.score_batch(
-            [self._with_eos(source) for source, _ in pairs],
+            [self._source_pieces(source) for source, _ in pairs],
             [[self.tgt_pieces[token] for token in target] for _, target in pairs],
             max_input_length=NO_LIMIT,
             max_batch_size=self.settings.batch_size,
@@ -130,7 +132,7 @@ class CTranslate2Engine:
         settings, length = self.settings, len(sources[0])
         max_batch_size = min(settings.batch_size, settings.batch_tokens // (length + 1))
         futures: list[Any] = self.translator.translate_batch(
-            [self._with_eos(source) for source in sources],
+            [self._source_pieces(source) for source in sources],
             beam_size=settings.beam_size,
             num_hypotheses=nbest,
             length_penalty=settings.length_penalty,
@@ -147,9 +149,9 @@ class CTranslate2Engine:
         """Return the maximum length of a translation in tokens, without eos."""
         return min(self.positions, length_limit(self.settings, source_length)) - 1
 
-    def _with_eos(self, source: Sequence[int]) -> list[str]:
-        """Return the pieces of a source, ended by eos."""
-        return [self.src_pieces[token] for token in (*source, self.src_eos)]
+    def _source_pieces(self, source: Sequence[int]) -> list[str]:
+        """Return the pieces of a source, ended by eos if the model reads it."""
+        return [self.src_pieces[token] for token in (*source, *self.source_end)]
 
     def _hypothesis(self, pieces: Sequence[str], score: float, max_length: int) -> Hypothesis:
         """Return a result of CTranslate2; `score` is its log-probability / length penalty."""
