@@ -25,13 +25,14 @@ from nmt.importing.huggingface.marianmt import read_marian
 from nmt.importing.imported_model import ImportedModel, ToolkitError
 from nmt.importing.marian.marian_npz import find_model, read_marian_npz
 from nmt.importing.model_folder import read_json
+from nmt.importing.opennmt.eole import read_eole
 from nmt.training.checkpoints.checkpoint import point_link, write_state
 from nmt.training.checkpoints.resume import PROVENANCE_KEYS
 from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.checkpoints.train_state import TrainState
 
-LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"marian": read_marian}
-"""Function that reads a folder, by the model_type of its config.json."""
+LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"eole": read_eole, "marian": read_marian}
+"""Function that reads a folder, by the model_type of its config.json; that of eole has none."""
 logger = logging.getLogger(__name__)
 
 
@@ -83,7 +84,8 @@ def read_model(source: Path) -> ImportedModel:
     file = source / "config.json"
     if not file.exists() and (npz_file := find_model(source)):
         return read_marian_npz(npz_file)
-    layout = read_json(file).get("model_type")
+    content = read_json(file)
+    layout = content.get("model_type", "eole" if "model" in content else None)
     read = LAYOUTS.get(layout) if isinstance(layout, str) else None
     if read is None:
         raise DataError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,13 +80,48 @@ def open_weights(folder: Path) -> Iterator[TensorSource]:
     """
     with ExitStack() as stack:
         if (folder / SAFETENSORS).is_file():
-            yield _open_safetensors([folder / SAFETENSORS], stack)
+            yield stack.enter_context(open_safetensors([folder / SAFETENSORS]))
         elif (folder / INDEX).is_file():
             yield _open_indexed(folder, stack)
         elif (folder / PICKLED).is_file():
             yield PickledSource(load_pickled_tensors(folder / PICKLED))
         else:
             raise DataError(f"{folder}: expected {SAFETENSORS}, {INDEX} or {PICKLED}, got none")
+
+
+@contextmanager
+def open_safetensors(paths: Sequence[Path]) -> Iterator[SafetensorsSource]:
+    """Open safetensors files that make up a model.
+
+    Raises DataError if a file is damaged, has other types than floats, or repeats a name.
+    """
+    readers: dict[str, Any] = {}
+    shapes: dict[str, Shape] = {}
+    with ExitStack() as stack:
+        for file in paths:
+            reader = _open_file(file, stack)
+            check_names(reader.keys(), file)
+            for name in reader.keys():  # noqa: SIM118 (no mapping)
+                if name in readers:
+                    raise DataError(f"{file}: {name}: expected one tensor of this name, got two")
+                part = reader.get_slice(name)
+                if part.get_dtype() not in FLOAT_TYPES:
+                    raise DataError(
+                        f"{file}: {name}: expected {', '.join(FLOAT_TYPES)}, got {part.get_dtype()}"
+                    )
+                readers[name], shapes[name] = reader, tuple(part.get_shape())
+        yield SafetensorsSource(readers, shapes)
+
+
+def _open_file(file: Path, stack: ExitStack) -> Any:
+    require_file(file)
+    try:
+        return stack.enter_context(safetensors.safe_open(file, framework="pt"))
+    except (safetensors.SafetensorError, OSError) as error:
+        reason = describe_error(error)
+        raise DataError(
+            f"{file}: expected a safetensors file, got a damaged one: {reason}"
+        ) from None
 
 
 def weight_shapes(
@@ -118,35 +153,9 @@ def _open_indexed(folder: Path, stack: ExitStack) -> SafetensorsSource:
                 f"{index}: expected names of safetensors files in the same folder, "
                 f"got {show_value(file_name)}"
             )
-    source = _open_safetensors(
-        [folder / file_name for file_name in sorted(set(weight_map.values()))], stack
-    )
+    files = [folder / file_name for file_name in sorted(set(weight_map.values()))]
+    source = stack.enter_context(open_safetensors(files))
     if source.shapes.keys() != weight_map.keys():
         name = show_value(min(source.shapes.keys() ^ weight_map.keys()))
         raise DataError(f"{index}: expected the tensors of the files, differs in {name}")
     return source
-
-
-def _open_safetensors(paths: list[Path], stack: ExitStack) -> SafetensorsSource:
-    readers: dict[str, Any] = {}
-    shapes: dict[str, Shape] = {}
-    for file in paths:
-        require_file(file)
-        try:
-            reader = stack.enter_context(safetensors.safe_open(file, framework="pt"))
-        except (safetensors.SafetensorError, OSError) as error:
-            reason = describe_error(error)
-            raise DataError(
-                f"{file}: expected a safetensors file, got a damaged one: {reason}"
-            ) from None
-        check_names(reader.keys(), file)
-        for name in reader.keys():  # noqa: SIM118 (no mapping)
-            if name in readers:
-                raise DataError(f"{file}: {name}: expected one tensor of this name, got two")
-            part = reader.get_slice(name)
-            if part.get_dtype() not in FLOAT_TYPES:
-                raise DataError(
-                    f"{file}: {name}: expected {', '.join(FLOAT_TYPES)}, got {part.get_dtype()}"
-                )
-            readers[name], shapes[name] = reader, tuple(part.get_shape())
-    return SafetensorsSource(readers, shapes)

@@ -1,0 +1,1 @@
+"""Models of eole and OpenNMT-py: encoder-decoder Transformers with SentencePiece models."""
