@@ -54,7 +54,8 @@ def export(
 @app.command("import", rich_help_panel="Tools")
 def import_model(
     source: Annotated[
-        Path, typer.Argument(metavar="SOURCE", help="Model folder of another toolkit.")
+        Path,
+        typer.Argument(metavar="SOURCE", help="Model folder or checkpoint of another toolkit."),
     ],
     output: Annotated[Path, typer.Option("-o", "--output", help="Run folder to write.")],
     check: Annotated[
@@ -63,7 +64,7 @@ def import_model(
     ] = None,
     set_: Overrides = None,
 ) -> None:
-    """Import a MarianMT model into a run folder and compare."""
+    """Import a model of another toolkit and compare."""
     from nmt.commands.tools import import_model as command
 
     command.run(

@@ -25,6 +25,7 @@ from nmt.importing.huggingface.marianmt import read_marian
 from nmt.importing.imported_model import ImportedModel, ToolkitError
 from nmt.importing.marian.marian_npz import find_model, read_marian_npz
 from nmt.importing.model_folder import read_json
+from nmt.importing.opennmt.checkpoint import CHECKPOINT, read_checkpoint
 from nmt.importing.opennmt.eole import read_eole
 from nmt.training.checkpoints.checkpoint import point_link, write_state
 from nmt.training.checkpoints.resume import PROVENANCE_KEYS
@@ -78,9 +79,11 @@ def _compare(
 
 
 def read_model(source: Path) -> ImportedModel:
-    """Read and check the model in a folder; raise DataError if it is damaged or unknown."""
+    """Read and check a model folder or checkpoint; raise DataError if it is damaged or unknown."""
+    if source.is_file() and source.suffix == CHECKPOINT:
+        return read_checkpoint(source)
     if not source.is_dir():
-        raise DataError(f"{source}: expected a model folder, got none")
+        raise DataError(f"{source}: expected a model folder or a {CHECKPOINT} file, got none")
     file = source / "config.json"
     if not file.exists() and (npz_file := find_model(source)):
         return read_marian_npz(npz_file)
@@ -118,15 +121,14 @@ def _write_run(run: RunDir, model: ImportedModel, overrides: Sequence[str]) -> C
 
 
 def _import_record(source: Path, model: ImportedModel) -> str:
-    """Return the content of import.json: the folder of the original, and its files."""
+    """Return the content of import.json: the path of the original, and its files."""
+    paths = sorted(source.iterdir()) if source.is_dir() else [source]
     content = {
         "format_version": FORMAT_VERSION,
         "path": _to_utf8(source.resolve()),
         "layout": model.layout,
         "sha256": {
-            _to_utf8(file.relative_to(source)): hash_file(file)
-            for file in sorted(source.iterdir())
-            if file.is_file()
+            _to_utf8(Path(file.name)): hash_file(file) for file in paths if file.is_file()
         },
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"

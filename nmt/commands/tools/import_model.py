@@ -20,7 +20,7 @@ class ImportOptions:
     """Options of `nmt import`."""
 
     source: Path
-    """Folder of the model."""
+    """Folder or checkpoint of the model."""
     output: Path
     """Run folder to write."""
     check: Path | None

@@ -52,7 +52,7 @@ class FullVocabulary(OutputVocabulary):
     def __init__(self, model: AnyModel, tgt: Tokenizer, device: torch.device) -> None:
         self.model = model
         self.eos = tgt.eos
-        self._never_output = torch.tensor(tgt.never_output, device=device)
+        self._never_output = torch.tensor(tgt.never_output, dtype=torch.int64, device=device)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Return ... x V logits of ... x D hidden vectors; -inf for tokens never to be output."""

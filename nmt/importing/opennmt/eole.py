@@ -34,6 +34,7 @@ from nmt.importing.weights import open_safetensors
 
 WEIGHTS = re.compile(r"model\.\d\d\.safetensors")
 WITHOUT_EFFECT = (
+    *("add_qkvbias", "add_key_bias", "add_final_linear_bias", "add_ffnbias", "generator_bias"),
     *("architecture", "eole_version", "huggingface_model", "input_feed"),
     *("word_vec_size", "src_word_vec_size", "tgt_word_vec_size", "bidirectional_encoder"),
     *("adapter_bias", "projector_activation_fn", "spatial_merge_size", "estimator_type"),
@@ -44,7 +45,7 @@ WITHOUT_EFFECT = (
     *("linear_conv_kernel_dim", "linear_key_head_dim", "linear_value_head_dim"),
     *("linear_num_key_heads", "linear_num_value_heads"),
 )
-"""Settings that steer training, or parts that the model does not have."""
+"""Settings that steer training, name biases, whose tensors say the same, or have no effect."""
 
 
 class EoleSection(BaseModel):
@@ -62,7 +63,6 @@ class ModelSection(EoleSection):
     share_embeddings: bool = False
     share_decoder_embeddings: bool = False
     generator_function: Literal["softmax"] = "softmax"
-    generator_bias: bool = True
 
 
 class EmbeddingSection(EoleSection):
@@ -92,10 +92,6 @@ class StackSection(EoleSection):
     mlp_activation_fn: Literal["relu", "gelu", "silu", "gated-silu"] = "relu"
     layer_norm: Literal["standard", "standardFP32", "rms"] = "standard"
     norm_eps: float = Field(1e-5, ge=1e-12, le=1)
-    add_qkvbias: bool = False
-    add_key_bias: bool | None = None
-    add_final_linear_bias: bool | None = None
-    add_ffnbias: bool = False
 
 
 class EncoderSection(StackSection):
@@ -202,15 +198,6 @@ def read_model_settings(content: Mapping[str, Any], file: Path) -> ModelSettings
         normalize=embeddings.normalize is True,
         share_embeddings=model.share_embeddings,
         share_decoder_embeddings=model.share_decoder_embeddings,
-        query_bias=encoder.add_qkvbias,
-        key_bias=encoder.add_qkvbias if encoder.add_key_bias is None else encoder.add_key_bias,
-        final_linear_bias=(
-            encoder.add_qkvbias
-            if encoder.add_final_linear_bias is None
-            else encoder.add_final_linear_bias
-        ),
-        ffn_bias=encoder.add_ffnbias,
-        generator_bias=model.generator_bias,
         dropout=first_rate(training, "dropout", 0.3, str(file)),
         attention_dropout=first_rate(training, "attention_dropout", 0.1, str(file)),
     )

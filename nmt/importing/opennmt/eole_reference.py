@@ -20,6 +20,7 @@ from torch import Tensor
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.vocabulary import split_vocabulary
 from nmt.errors import DataError
+from nmt.importing.imported_model import ReferenceTranslation, ToolkitError
 from nmt.importing.opennmt.layer_weights import OUTPUT, SOURCE, TARGET
 from nmt.importing.opennmt.model_settings import CONCATENATED_POSITIONS, ModelSettings
 from nmt.importing.weights import TensorSource, read_finite
@@ -37,28 +38,33 @@ class EoleReference:
         sentencepiece_model, _ = split_vocabulary(tokenizers.src.model, "tokenizer")
         self.processor = sentencepiece.SentencePieceProcessor(model_proto=sentencepiece_model)
 
-    def encode(self, line: str) -> list[int]:
-        pieces = self.processor.encode(line, out_type=str)
-        return [*self.vocabulary(pieces), self.tokenizers.src.eos]
+    def translate(
+        self, lines: Sequence[str], max_lengths: Sequence[int]
+    ) -> list[ReferenceTranslation]:
+        return [
+            self._translate_line(line, max_length)
+            for line, max_length in zip(lines, max_lengths, strict=True)
+        ]
 
-    def search(self, source: Sequence[int], max_length: int) -> list[int]:
+    def _translate_line(self, line: str, max_length: int) -> ReferenceTranslation:
+        source = self.vocabulary(self.processor.encode(line, out_type=str))
+        eos = self.tokenizers.tgt.eos
         target: list[int] = []
-        while len(target) < max_length - 1:
-            token = int(self._log_probs(source, target)[-1].argmax())
-            if token == self.tokenizers.tgt.eos:
-                break
-            target.append(token)
-        return target
-
-    def score(self, source: Sequence[int], target: Sequence[int]) -> float:
-        log_probs = self._log_probs(source, target[:-1])
-        return float(log_probs.gather(1, torch.tensor(target)[:, None]).sum())
+        while len(target) < max_length - 1 and target[-1:] != [eos]:
+            target.append(int(self._log_probs(source, target)[-1].argmax()))
+        tokens = target[:-1] if target[-1:] == [eos] else target
+        log_probs = self._log_probs(source, tokens).gather(1, torch.tensor([*tokens, eos])[:, None])
+        return ReferenceTranslation(
+            [*source, self.tokenizers.src.eos], tokens, log_probs[:, 0].tolist()
+        )
 
     def _log_probs(self, source: Sequence[int], target: Sequence[int]) -> Tensor:
         """Return (T + 1) x V log-probabilities after each prefix of a target without eos."""
         model = self.model
-        src = torch.tensor([source[:-1]])  # eole reads no eos
-        tgt_in = torch.tensor([[self.tokenizers.tgt.bos, *target]])
+        src = torch.tensor([source])
+        tgt = self.tokenizers.tgt
+        # eos, because eole takes a single token for a step of a cached search
+        tgt_in = torch.tensor([[tgt.bos, *target, tgt.eos]])
         padding = [torch.zeros(1, 1, row.size(1), dtype=torch.bool) for row in (src, tgt_in)]
         with torch.inference_mode():
             memory, _ = model.encoder(model.src_emb(src), pad_mask=padding[0])
@@ -68,7 +74,7 @@ class EoleReference:
                 src_pad_mask=padding[0],
                 tgt_pad_mask=padding[1],
             )
-            log_probs: Tensor = model.generator(hidden)[0].log_softmax(-1)
+            log_probs: Tensor = model.generator(hidden)[0, :-1].log_softmax(-1)
         return log_probs
 
 
@@ -78,14 +84,16 @@ def load_eole_reference(
     open_tensors: Callable[[], AbstractContextManager[TensorSource]],
     where: Path,
 ) -> EoleReference:
-    """Build a model and its source vocabulary; raise ImportError without eole."""
+    """Build a model and its source vocabulary; raise ToolkitError if eole lacks a package."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # eole recommends optional packages
-        from eole.config.models import TransformerModelConfig
-        from eole.config.training import TrainingConfig
-        from eole.inputters.inputter import dict_to_vocabs
-        from eole.models.model import get_model_class
-
+        try:
+            from eole.config.models import TransformerModelConfig
+            from eole.config.training import TrainingConfig
+            from eole.inputters.inputter import dict_to_vocabs
+            from eole.models.model import get_model_class
+        except ImportError as error:
+            raise ToolkitError(str(error)) from None
         config = TransformerModelConfig(**_eole_settings(settings))
         vocabularies = dict_to_vocabs(
             {
@@ -98,8 +106,13 @@ def load_eole_reference(
             }
         )
         model = get_model_class(config).build(config, vocabularies, TrainingConfig())
+        weights = {
+            name: torch.zeros_like(bias)
+            for name, bias in model.state_dict().items()
+            if name.endswith(".bias") and "norm" not in name
+        }
         with open_tensors() as source:
-            weights = {name: read_finite(source, name) for name in source.shapes}
+            weights |= {name: read_finite(source, name) for name in source.shapes}
         missing, unexpected = model.load_state_dict(weights, strict=False)
     tied = [SOURCE, TARGET, OUTPUT] if settings.share_decoder_embeddings else [SOURCE, TARGET]
     needed = [name for name in missing if not OPTIONAL.fullmatch(name) and name not in tied]
@@ -115,11 +128,11 @@ def _pieces(tokenizer: Tokenizer) -> list[str]:
 
 
 def _eole_settings(settings: ModelSettings) -> dict[str, Any]:
-    """Return the section `model` of a config of eole."""
+    """Return the section `model` of a config of eole. Biases that the model lacks are zeros."""
     is_rotary = settings.position_encoding_type == "Rotary"
     return {
-        "encoder": {"layers": settings.encoder_layers},
-        "decoder": {"layers": settings.decoder_layers},
+        "encoder": {"layers": settings.encoder_layers, "add_final_linear_bias": True},
+        "decoder": {"layers": settings.decoder_layers, "add_final_linear_bias": True},
         "hidden_size": settings.hidden_size,
         "transformer_ff": settings.transformer_ff,
         "heads": settings.heads,
@@ -127,11 +140,7 @@ def _eole_settings(settings: ModelSettings) -> dict[str, Any]:
         "mlp_activation_fn": settings.mlp_activation_fn,
         "layer_norm": settings.layer_norm,
         "norm_eps": settings.norm_eps,
-        "add_qkvbias": settings.query_bias,
-        "add_key_bias": settings.key_bias,
-        "add_final_linear_bias": settings.final_linear_bias,
-        "add_ffnbias": settings.ffn_bias,
-        "generator_bias": settings.generator_bias,
+        **dict.fromkeys(("add_qkvbias", "add_final_linear_bias", "add_ffnbias"), True),
         "share_embeddings": settings.share_embeddings,
         "share_decoder_embeddings": settings.share_decoder_embeddings,
         "rope_config": {"rotary_interleave": settings.rotary_interleave} if is_rotary else None,

@@ -54,20 +54,20 @@ def convert_weights(
 ) -> dict[str, Tensor]:
     """Return the weights of nmt's model in fp32.
 
-    Missing biases become zeros. The biases of keys are dropped, because they add a constant to all
-    scores of a query. Raises DataError, which begins with `where`, if names or shapes differ,
-    before a tensor is read.
+    Biases that the model lacks become zeros. The biases of keys are dropped, because they add a
+    constant to all scores of a query. Raises DataError, which begins with `where`, if names or
+    shapes differ, before a tensor is read.
     """
     shapes = weight_shapes(settings.check(where), *vocab_sizes)
     names = {name: source_names(name, settings) for name in shapes}
     _check_shapes(source, names, shapes, settings, where)
     weights = {
-        name: _read_equal(source, names[name], where) if names[name] else torch.zeros(shape)
+        name: _read_equal(source, names[name], where)
+        if any(alias in source.shapes for alias in names[name])
+        else torch.zeros(shape)
         for name, shape in shapes.items()
     }
-    for name in source.shapes:
-        if name.endswith(".layer_scalar") and not bool(torch.all(read_finite(source, name) == 1)):
-            raise DataError(f"{where}: {name}: expected 1, got another factor of the layer")
+    _check_values(source, settings, where)
     kind = settings.position_encoding_type
     if kind == "SinusoidalInterleaved":
         _check_sinusoids(source, where)
@@ -80,13 +80,13 @@ def convert_weights(
 
 
 def source_names(name: str, settings: ModelSettings) -> list[str]:
-    """Return the names of equal tensors in eole of a weight of nmt; [] for a missing bias."""
+    """Return the names of equal tensors in eole of a weight of nmt. One is enough."""
     if match := LAYER.fullmatch(name):
-        return _layer_names(*match.groups(), settings=settings)
+        return [_layer_name(*match.groups())]
     if name.startswith(("encoder_norm.", "decoder_norm.")):
         return [name.replace("_norm.", ".layer_norm.")]
     if name == "output.bias":
-        return [OUTPUT_BIAS] if settings.generator_bias else []
+        return [OUTPUT_BIAS]
     if name.endswith(".position.weight"):
         kind = "weight" if settings.position_encoding_type == "Learned" else "pe"
         return [f"{SIDES[name.partition('.')[0]]}.pe.{kind}"]
@@ -98,17 +98,11 @@ def source_names(name: str, settings: ModelSettings) -> list[str]:
     return {"src.embedding.weight": src, "tgt.embedding.weight": tgt, "output.weight": output}[name]
 
 
-def _layer_names(side: str, layer: str, part: str, kind: str, settings: ModelSettings) -> list[str]:
-    """Return the name in eole of a weight in a layer, [] if the part has no bias."""
-    prefix = f"{side}.transformer_layers.{layer}"
+def _layer_name(side: str, layer: str, part: str, kind: str) -> str:
+    """Return the name in eole of a weight in a layer."""
     block, _, projection = part.rpartition(".")
-    if part in PARTS:
-        name, has_bias = PARTS[part], part.endswith(".norm") or settings.ffn_bias
-    else:
-        name = f"{BLOCKS[block]}.{PROJECTIONS[projection]}"
-        is_output = projection == "output"
-        has_bias = settings.final_linear_bias if is_output else settings.query_bias
-    return [f"{prefix}.{name}.{kind}"] if kind == "weight" or has_bias else []
+    name = PARTS[part] if part in PARTS else f"{BLOCKS[block]}.{PROJECTIONS[projection]}"
+    return f"{side}.transformer_layers.{layer}.{name}.{kind}"
 
 
 def _check_shapes(
@@ -120,18 +114,17 @@ def _check_shapes(
 ) -> None:
     """Raise DataError that names the first tensor that is missing, unknown, or of another shape."""
     expected = {alias: shapes[name] for name, aliases in names.items() for alias in aliases}
-    if settings.key_bias:
-        keys = [name for name in shapes if name.endswith("key.weight")]
-        expected |= {
-            names[name][0].removesuffix("weight") + "bias": shapes[name][:1] for name in keys
-        }
+    for name, shape in shapes.items():
+        if name.endswith("key.weight"):
+            expected[names[name][0].removesuffix("weight") + "bias"] = shape[:1]
     for index in range(settings.decoder_layers):
         expected[f"decoder.transformer_layers.{index}.layer_scalar"] = (1,)
     if settings.position_encoding_type == "Learned":
         for name in SIDES.values():
             expected[f"{name}.pe.weight"] = (settings.n_positions, settings.hidden_size)
-    for aliases in filter(None, names.values()):
-        if not any(name in source.shapes for name in aliases):
+    for weight, aliases in names.items():
+        is_optional = weight.endswith(".bias") and ".norm." not in weight and "_norm." not in weight
+        if not is_optional and not any(name in source.shapes for name in aliases):
             raise DataError(f"{where}: {aliases[0]}: expected this tensor, got none")
     for name, shape in source.shapes.items():
         expected_shape: object = expected.get(name, "no such tensor")
@@ -151,6 +144,20 @@ def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tens
         if not torch.equal(read_finite(source, name), first):
             raise DataError(f"{where}: {name}: expected the same as {present[0]}, got other values")
     return first
+
+
+def _check_values(source: TensorSource, settings: ModelSettings, where: Path) -> None:
+    """Raise DataError if a tensor that nmt does not represent changes the model."""
+    for name in source.shapes:
+        if name.endswith(".layer_scalar") and bool(torch.any(read_finite(source, name) != 1)):
+            raise DataError(f"{where}: {name}: expected 1, got another factor of the layer")
+        is_rotary = settings.position_encoding_type == "Rotary"
+        is_key_bias = is_rotary and name.endswith(".self_attn.linear_keys.bias")
+        if is_key_bias and bool(torch.any(read_finite(source, name) != 0)):
+            raise DataError(
+                f"{where}: {name}: expected zeros, got others (with rotary positions, a bias of "
+                "keys changes what the model computes, and nmt has none)"
+            )
 
 
 def _check_sinusoids(source: TensorSource, where: Path) -> None:

@@ -44,12 +44,6 @@ class ModelSettings:
     """Embeddings and learned positions are scaled by sqrt(hidden_size)."""
     share_embeddings: bool
     share_decoder_embeddings: bool
-    query_bias: bool
-    """Queries and values have a bias."""
-    key_bias: bool
-    final_linear_bias: bool
-    ffn_bias: bool
-    generator_bias: bool
     dropout: float
     attention_dropout: float
 
@@ -103,7 +97,7 @@ class ModelSettings:
         }
 
     def check(self, file: Path) -> TransformerConfig:
-        """Return the section `model`; raise DataError that names a setting without sense."""
+        """Return the section `model`; raise DataError that names a conflict."""
         if self.position_encoding_type == "Learned" and self.n_positions <= self.position_shift:
             raise DataError(
                 f"{file}: n_positions: expected more than position_shift ({self.position_shift}), "

@@ -44,12 +44,12 @@ def read_tokenizers(
                     f"{where}: {side}: expected the piece {show_value(piece)}, got none"
                 )
     tokenizers = []
-    for file, pieces, bos in zip(models, (src, tgt), (pad, start), strict=True):
+    for file, pieces in zip(models, (src, tgt), strict=True):
         renumbered = ImportedVocabulary(
             pieces=pieces,
             pad=pieces.index(pad),
             unk=pieces.index(UNK) if UNK in pieces else 0,
-            bos=pieces.index(bos),
+            bos=pieces.index(start if start in pieces else pad),
             eos=pieces.index(eos),
             never_output=[],
             tags={},

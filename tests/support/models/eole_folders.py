@@ -103,10 +103,12 @@ def make_tensors(settings: dict[str, Any], src_size: int, tgt_size: int) -> dict
                 shapes[f"{prefix}.layer_scalar"] = (1,)
                 add_norm(f"{prefix}.precontext_layernorm")
             for block in ("self_attn", "context_attn") if is_decoder else ("self_attn",):
-                bias = settings.get("add_qkvbias", False)
                 for part in ("linear_keys", "linear_values", "linear_query", "final_linear"):
                     is_shared = part in ("linear_keys", "linear_values")
                     outputs = WIDTH * heads_kv // HEADS if is_shared else WIDTH
+                    bias = settings.get("add_qkvbias", False)
+                    if part == "final_linear":  # of the encoder, eole has it only if named
+                        bias = settings.get("add_final_linear_bias", bias and is_decoder)
                     add_linear(f"{prefix}.{block}.{part}", outputs, WIDTH, bias)
             bias = settings.get("add_ffnbias", False)
             for part in ("gate_up_proj", "up_proj") if is_gated else ("gate_up_proj",):
@@ -121,13 +123,26 @@ def make_tensors(settings: dict[str, Any], src_size: int, tgt_size: int) -> dict
     if embeddings.get("position_encoding_type") == "Learned":
         shapes |= dict.fromkeys(("src_emb.pe.weight", "tgt_emb.pe.weight"), (N_POSITIONS, WIDTH))
     tensors = {name: torch.randn(shape) * 0.4 for name, shape in shapes.items()}
+    kind = embeddings.get("position_encoding_type", "SinusoidalInterleaved")
+    if kind.startswith("Sinusoidal"):
+        tensors |= {f"{side}_emb.pe.pe": make_sinusoids(kind) for side in ("src", "tgt")}
     for name, tensor in tensors.items():
         if "norm" in name and name.endswith("weight"):
             tensor += 1
-        elif "embeddings" in name and embeddings.get("position_encoding_type") is None:
+        elif "embeddings" in name and kind.startswith("Sinusoidal"):
             tensor *= 0.5
         elif name.endswith("layer_scalar"):
             tensor.fill_(1)
     if "generator.bias" in tensors:
-        tensors["generator.bias"][SPECIAL_PIECES.index("</s>")] += 2
+        tensors["generator.bias"][SPECIAL_PIECES.index("</s>")] += 0.5
     return tensors
+
+
+def make_sinusoids(kind: str) -> Tensor:
+    """Return position vectors, positions x 1 x width."""
+    half = WIDTH // 2
+    is_interleaved = kind == "SinusoidalInterleaved"
+    exponents = torch.arange(half) / (half if is_interleaved else half - 1)
+    angles = torch.arange(5000)[:, None] / 10_000**exponents
+    parts = [angles.sin(), angles.cos()]
+    return (torch.stack(parts, -1).flatten(1) if is_interleaved else torch.cat(parts, 1))[:, None]
