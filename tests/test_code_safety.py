@@ -13,7 +13,7 @@ from tests.support.paths import PACKAGE
 FILES = sorted(PACKAGE.rglob("*.py"))
 FILES_MODULE = PACKAGE / "core" / "files.py"
 PICKLE_MODULE = PACKAGE / "importing" / "pickled_tensors.py"
-"""The only module that reads pickles: those of other toolkits, of which it creates tensors only."""
+"""The only module that reads pickles: those of other toolkits. It creates tensors and options."""
 
 PICKLERS = {"pickle", "_pickle", "marshal", "dill", "shelve", "cloudpickle", "joblib"}
 TORCH_PICKLES = {"load", "save"}

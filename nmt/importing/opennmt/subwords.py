@@ -82,7 +82,7 @@ def find_models(settings: Mapping[str, Any], folder: Path, where: str) -> tuple[
     src = settings.get("src_subword_model")
     tgt = settings.get("tgt_subword_model") or src
     for key, path in (("src_subword_model", src), ("tgt_subword_model", tgt)):
-        if not isinstance(path, str) or not Path(path).name or "\0" in path:
+        if not isinstance(path, str) or Path(path).name in ("", "..") or "\0" in path:
             raise DataError(f"{where}: {key}: expected a file, got {show_value(path)}")
     return folder / Path(src).name, folder / Path(tgt).name
 
