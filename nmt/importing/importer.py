@@ -127,9 +127,7 @@ def _import_record(source: Path, model: ImportedModel) -> str:
         "format_version": FORMAT_VERSION,
         "path": _to_utf8(source.resolve()),
         "layout": model.layout,
-        "sha256": {
-            _to_utf8(Path(file.name)): hash_file(file) for file in paths if file.is_file()
-        },
+        "sha256": {_to_utf8(Path(file.name)): hash_file(file) for file in paths if file.is_file()},
     }
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
