@@ -32,8 +32,8 @@ from nmt.training.checkpoints.resume import PROVENANCE_KEYS
 from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.checkpoints.train_state import TrainState
 
-LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"eole": read_eole, "marian": read_marian}
-"""Function that reads a folder, by the model_type of its config.json; that of eole has none."""
+LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"marian": read_marian}
+"""Function that reads a folder, by the model_type of its config.json."""
 logger = logging.getLogger(__name__)
 
 
@@ -88,7 +88,9 @@ def read_model(source: Path) -> ImportedModel:
     if not file.exists() and (npz_file := find_model(source)):
         return read_marian_npz(npz_file)
     content = read_json(file)
-    layout = content.get("model_type", "eole" if "model" in content else None)
+    if "model_type" not in content and "model" in content:
+        return read_eole(source)
+    layout = content.get("model_type")
     read = LAYOUTS.get(layout) if isinstance(layout, str) else None
     if read is None:
         raise DataError(

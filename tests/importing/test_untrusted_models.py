@@ -210,7 +210,7 @@ def test_import_damaged_folder_is_one_line(name: str, folder: Path, tmp_path: Pa
 
 def test_import_of_a_file_is_refused(folder: Path, tmp_path: Path) -> None:
     for source in (folder / "config.json", tmp_path / "none"):
-        with pytest.raises(NMTError, match="expected a model folder, got none"):
+        with pytest.raises(NMTError, match=r"expected a model folder or a \.pt file, got none"):
             import_model(source, tmp_path / "run", [], [])
 
 
