@@ -68,6 +68,12 @@ def place(html: str, translation: str, words: str = "") -> str:
             "0-1 1-2 2-0",
             "<i>Bitte</i>, lies <b>dies</b>!",
         ),
+        (  # signs are linked from the word outwards
+            "He said <b>“</b>yes<b>”</b> <i>twice</i>.",
+            "Er sagte zweimal „ja“.",
+            "0-0 1-1 2-3 3-2",
+            "Er sagte <i>zweimal</i> <b>„</b>ja<b>“</b>.",
+        ),
         ("Hello <b>big</b> world", "Hallo große Welt", "", "Hallo <b>große</b> Welt"),
         ("a <b>b</b> c d", "A B", "", "<b>A</b> B"),
         ("<b>Hello world</b>", "Hallo du schöne Welt", "0-3", "<b>Hallo du schöne Welt</b>"),

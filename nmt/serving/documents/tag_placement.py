@@ -97,10 +97,21 @@ class _Placement:
         self.first_target: list[int | None] = [None] * len(self.source_begins)
         self.last_target: list[int | None] = [None] * len(self.source_begins)
         for source_span, target_span in links:
-            for source_atoms, target_atoms in zip(
-                self._word_parts(self.source, self.source_begins, source_span),
-                self._word_parts(self.target, self.target_begins, target_span),
-                strict=True,
+            source_before, source_word, source_after = self._word_parts(
+                self.source, self.source_begins, source_span
+            )
+            target_before, target_word, target_after = self._word_parts(
+                self.target, self.target_begins, target_span
+            )
+            before = min(len(source_before), len(target_before))
+            after = min(len(source_after), len(target_after))
+            for source_atoms, target_atoms in (
+                (
+                    source_before[len(source_before) - before :],
+                    target_before[len(target_before) - before :],
+                ),
+                (source_word, target_word),
+                (source_after[:after], target_after[:after]),
             ):
                 for index, target_atom in enumerate(target_atoms if source_atoms else []):
                     source_atom = source_atoms[index * len(source_atoms) // len(target_atoms)]
