@@ -13,6 +13,8 @@ from nmt.decoding.search.trace import FloatArray, ForcedTrace
 from nmt.interpret.character_links import explanation_links, link_characters
 from nmt.interpret.explainer import load_explainer
 from nmt.interpret.explanation import END, Explanation, SentencePieces
+from nmt.serving.aligned_text import AlignedText
+from nmt.serving.documents.html_document import parse_html
 from tests.support.paths import FROZEN_V1
 
 
@@ -80,3 +82,15 @@ def test_link_characters_of_a_model_are_inside_the_texts(run: Path) -> None:
             assert source[begin:end] in source.split()
             assert target[target_begin:target_end] in target.split()
     assert links[0]
+
+
+def test_link_characters_move_tags_with_their_digits(run: Path) -> None:
+    """The model writes digits in reverse order and omits letters."""
+    explainer = load_explainer(RunDir(run), [], "cpu")
+    document = parse_html("<p>a 1 <b>2 4</b> 5 <i>3</i></p>\n<p>a 7 <u>8 <i>1</i></u> 9 2</p>")
+    targets = ["3 5 4 2 1", "2 9 1 8 7"]
+    links = link_characters(explainer, zip(document.segments, targets, strict=True))
+    translations = [AlignedText(*pair) for pair in zip(targets, links, strict=True)]
+    assert document.render(translations) == (
+        "<p><i>3</i> 5 <b>4 2</b> 1</p>\n<p>2 9 <u><i>1</i> 8</u> 7</p>"
+    )
