@@ -107,7 +107,7 @@ class Document:
     def _segments(self) -> list[Segment]:
         return [part for part in self._parts if isinstance(part, Segment)]
 
-    @property
+    @cached_property
     def segments(self) -> list[str]:
         """Plain text of each segment."""
         return [segment.text for segment in self._segments]

@@ -55,6 +55,8 @@ Parts = list[str | Span]
 
 def place_elements(source: str, elements: Sequence[Element], translation: AlignedText) -> Parts:
     """Return a translation with the elements of its source: raw markup and spans of the text."""
+    if not elements:
+        return [(0, len(translation.text))]
     return _Placement(source, elements, translation).parts()
 
 
@@ -97,22 +99,7 @@ class _Placement:
         self.first_target: list[int | None] = [None] * len(self.source_begins)
         self.last_target: list[int | None] = [None] * len(self.source_begins)
         for source_span, target_span in links:
-            source_before, source_word, source_after = self._word_parts(
-                self.source, self.source_begins, source_span
-            )
-            target_before, target_word, target_after = self._word_parts(
-                self.target, self.target_begins, target_span
-            )
-            before = min(len(source_before), len(target_before))
-            after = min(len(source_after), len(target_after))
-            for source_atoms, target_atoms in (
-                (
-                    source_before[len(source_before) - before :],
-                    target_before[len(target_before) - before :],
-                ),
-                (source_word, target_word),
-                (source_after[:after], target_after[:after]),
-            ):
+            for source_atoms, target_atoms in self._linked_atoms(source_span, target_span):
                 for index, target_atom in enumerate(target_atoms if source_atoms else []):
                     source_atom = source_atoms[index * len(source_atoms) // len(target_atoms)]
                     if source_of[target_atom] is None:
@@ -121,19 +108,27 @@ class _Placement:
         self._interpolate(source_of)
         return source_of
 
-    @staticmethod
-    def _word_parts(text: str, atom_begins: Sequence[int], span: Span) -> list[range]:
-        """Return the atoms of a span as signs before a word, the word and signs after it.
+    def _linked_atoms(self, source_span: Span, target_span: Span) -> list[tuple[range, range]]:
+        """Return linked ranges of atoms: words, and signs before and after, from the word outwards.
 
-        A span without a letter or digit is a word.
+        If one side has more signs, the outer ones have no link.
         """
-        atoms = atoms_in(atom_begins, span)
-        is_sign = [not text[atom_begins[atom]].isalnum() for atom in atoms]
-        if all(is_sign):
-            return [range(0), atoms, range(0)]
-        first = atoms.start + is_sign.index(False)
-        stop = atoms.stop - is_sign[::-1].index(False)
-        return [range(atoms.start, first), range(first, stop), range(stop, atoms.stop)]
+        source_before, source_word, source_after = _word_parts(
+            self.source, atoms_in(self.source_begins, source_span), self.source_begins
+        )
+        target_before, target_word, target_after = _word_parts(
+            self.target, atoms_in(self.target_begins, target_span), self.target_begins
+        )
+        before = min(len(source_before), len(target_before))
+        after = min(len(source_after), len(target_after))
+        return [
+            (source_word, target_word),
+            (
+                source_before[len(source_before) - before :],
+                target_before[len(target_before) - before :],
+            ),
+            (source_after[:after], target_after[:after]),
+        ]
 
     def _record_target(self, source_atom: int, target_atom: int) -> None:
         """Extend the range of target atoms of a source atom."""
@@ -378,6 +373,19 @@ class _Placement:
     def _begin_after(self, gap: int) -> int:
         """Return the begin of the atom after a gap."""
         return self.target_begins[gap] if gap < len(self.target_begins) else len(self.target)
+
+
+def _word_parts(text: str, atoms: range, begins: Sequence[int]) -> tuple[range, range, range]:
+    """Return the atoms of a span as signs before a word, the word, and signs after it.
+
+    A span without a letter or digit is a word.
+    """
+    is_sign = [not text[begins[atom]].isalnum() for atom in atoms]
+    if all(is_sign):
+        return range(0), atoms, range(0)
+    first = atoms.start + is_sign.index(False)
+    stop = atoms.stop - is_sign[::-1].index(False)
+    return range(atoms.start, first), range(first, stop), range(stop, atoms.stop)
 
 
 def _nearest_linked(first_target: Sequence[int | None], is_reversed: bool) -> list[int]:
