@@ -208,3 +208,73 @@ def rerank(
         device=device,
     )
     command.run(options)
+
+
+@app.command(rich_help_panel="Translation")
+def serve(
+    model: Annotated[
+        list[Path] | None,
+        typer.Option("--model", "-m", help="Run folder; repeat it for more; default: newest."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0: any free one.")] = 5000,
+    pivot: Annotated[
+        bool, typer.Option("--pivot", help="Translate through a third language if necessary.")
+    ] = False,
+    api_keys: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Require one of the keys in this file.")
+    ] = None,
+    new_key: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Add a key to --api-keys, print it and exit."),
+    ] = None,
+    rate_limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Requests per minute of each key or address."),
+    ] = None,
+    max_characters: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Maximum characters of a request.")
+    ] = 50_000,
+    max_queue: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Maximum lines in progress; more get 429.")
+    ] = 1000,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Time limit of a request.")
+    ] = 60.0,
+    batch_wait: Annotated[
+        float,
+        typer.Option(min=0, metavar="MS", help="Milliseconds that a sentence waits for others."),
+    ] = 5.0,
+    cors: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ORIGIN", help='Pages that may call it; "*": all; repeatable.'),
+    ] = None,
+    access_log: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Access log; default: stderr.")
+    ] = None,
+    set_: Overrides = None,
+    device: Device = "auto",
+    engine: EngineName = "nmt",
+) -> None:
+    """Serve models over HTTP: the LibreTranslate API and a web page."""
+    from nmt.commands.translation import serve as command
+
+    options = command.ServeOptions(
+        models=tuple(model or ()),
+        host=host,
+        port=port,
+        engine=engine,
+        device=device,
+        overrides=tuple(set_ or ()),
+        pivot=pivot,
+        batch_wait=batch_wait,
+        max_characters=max_characters,
+        max_queue=max_queue,
+        timeout=timeout,
+        rate_limit=rate_limit,
+        api_keys=api_keys,
+        new_key=new_key,
+        cors=tuple(cors or ()),
+        access_log=access_log,
+    )
+    command.run(options)

@@ -14,16 +14,16 @@ SIGNIFICANT_DIGITS = 5
 
 def explanation_page(explanations: Sequence[Explanation]) -> str:
     """Return the HTML page of explanations."""
-    data = [_round_numbers(explanation.as_dict()) for explanation in explanations]
+    data = [round_numbers(explanation.as_dict()) for explanation in explanations]
     return render_page("interpret/page.html", data=data)
 
 
-def _round_numbers(value: Any) -> Any:
+def round_numbers(value: Any) -> Any:
     """Return a JSON value with rounded numbers."""
     if isinstance(value, float):
         return float(f"{value:.{SIGNIFICANT_DIGITS}g}")
     if isinstance(value, dict):
-        return {key: _round_numbers(item) for key, item in value.items()}
+        return {key: round_numbers(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_round_numbers(item) for item in value]
+        return [round_numbers(item) for item in value]
     return value

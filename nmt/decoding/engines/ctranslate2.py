@@ -53,6 +53,7 @@ class CTranslate2Engine:
                 "--engine ctranslate2 needs the package ctranslate2: pip install 'nmt[export]'"
             ) from None
         self.settings = settings
+        self.threads = threads
         self.positions = positions or sys.maxsize
         # several workers of one thread are faster than one worker of several threads
         self.translator: Any = ctranslate2.Translator(

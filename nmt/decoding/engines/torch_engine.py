@@ -26,7 +26,7 @@ from nmt.decoding.search.logits_processors import (
     LogitsProcessor,
     build_logits_processors,
 )
-from nmt.decoding.search.request_queue import Request, RequestQueue
+from nmt.decoding.search.request_queue import Request, RequestQueue, SearchQueue
 from nmt.decoding.search.shortlist import Shortlist, ShortlistVocabulary
 from nmt.decoding.search.trace import BeamStep
 from nmt.decoding.search.vocabulary import FullVocabulary, OutputVocabulary
@@ -97,20 +97,47 @@ class TorchEngine:
         """
         constraints = constraints or {}
         requests = [
-            self._request(index, source, constraints.get(index))
+            self.request(index, source, constraints.get(index))
             for index, source in enumerate(sources)
         ]
         with_phrases = [request for request in requests if request.constraints.phrases]
-        if with_phrases and (self.settings.is_sampling or self.settings.groups > 1):
-            raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
         without_phrases = [request for request in requests if not request.constraints.phrases]
+        phrase_selector = self._select_candidates(bool(with_phrases))
         results = self._search_requests(
-            without_phrases, nbest, build_candidate_selector(self.settings), progress
+            without_phrases, nbest, self._select_candidates(False), progress
         )
-        if with_phrases:
-            selector = BeamAllocation(self.token_boundaries)
-            results |= self._search_requests(with_phrases, nbest, selector, progress)
+        results |= self._search_requests(with_phrases, nbest, phrase_selector, progress)
         return [results[index] for index in range(len(sources))]
+
+    def search_queue(
+        self, queue: SearchQueue, nbest: int, has_prefix: bool, has_phrases: bool
+    ) -> None:
+        """Search the requests of a queue in this thread until it provides none.
+
+        All requests get `nbest` hypotheses. `has_prefix` and `has_phrases` tell whether requests
+        may have such constraints; if `has_phrases`, all requests have phrases. Raises ConfigError
+        if phrases are required of samples or diverse groups.
+        """
+        search = self._build_search(nbest, self._select_candidates(has_phrases), has_prefix)
+        with evaluation_mode(self.model):
+            search.run(queue)
+
+    def max_sentences(self, nbest: int) -> int:
+        """Return the maximum number of sentences in a batch for `nbest` hypotheses."""
+        if self.settings.is_sampling:  # each sentence has `nbest` samples
+            return min(self.settings.batch_size, max(1, MAX_SAMPLES_PER_BATCH // nbest))
+        return self.settings.batch_size
+
+    def _select_candidates(self, has_phrases: bool) -> CandidateSelector:
+        """Return the candidate selector for requests with or without phrases.
+
+        Raises ConfigError if phrases are required of samples or diverse groups.
+        """
+        if not has_phrases:
+            return build_candidate_selector(self.settings)
+        if self.settings.is_sampling or self.settings.groups > 1:
+            raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
+        return BeamAllocation(self.token_boundaries)
 
     def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
         """Search one source; return the best hypothesis and the candidates of each step.
@@ -122,8 +149,8 @@ class TorchEngine:
         def record(state: BeamState, candidates: Candidates) -> None:
             steps.append(record_candidates(state, candidates, self.tokenizers.tgt.eos))
 
-        request = self._request(0, source, None)
-        search = self._build_search([request], 1, build_candidate_selector(self.settings), record)
+        request = self.request(0, source, None)
+        search = self._build_search(1, self._select_candidates(False), on_candidates=record)
         queue = self._build_queue([request], max_sentences=1)
         with evaluation_mode(self.model):
             search.run(queue)
@@ -137,7 +164,7 @@ class TorchEngine:
         """Return the log-probabilities of target tokens and the attention on source tokens."""
         return self.forced_decoder.score_tokens(pairs)
 
-    def _request(
+    def request(
         self, index: int, source: Sequence[int], constraints: LexicalConstraints | None
     ) -> Request:
         """Return the request of a source; None and empty constraints mean the same."""
@@ -166,10 +193,9 @@ class TorchEngine:
             max_threads = len(requests) // MIN_SENTENCES_PER_THREAD
             threads = max(1, min(torch.get_num_threads(), max_threads))
         # Without this limit, the first thread could take all requests as one batch.
-        max_sentences = math.ceil(len(requests) / threads)
-        if self.settings.is_sampling:  # each sentence has `nbest` samples
-            max_sentences = min(max_sentences, max(1, MAX_SAMPLES_PER_BATCH // nbest))
-        search = self._build_search(requests, nbest, selector)
+        max_sentences = min(math.ceil(len(requests) / threads), self.max_sentences(nbest))
+        has_prefix = any(request.constraints.prefix for request in requests)
+        search = self._build_search(nbest, selector, has_prefix)
         queue = self._build_queue(requests, max_sentences, progress)
         with evaluation_mode(self.model):
             if threads == 1:
@@ -185,22 +211,21 @@ class TorchEngine:
         progress: Callable[[int], object] | None = None,
     ) -> RequestQueue:
         settings = self.settings
-        max_sentences = min(settings.batch_size, max_sentences)
         return RequestQueue(
             requests, max_sentences, settings.batch_tokens, settings.continuous, progress
         )
 
     def _build_search(
         self,
-        requests: Sequence[Request],
         nbest: int,
         selector: CandidateSelector,
+        has_prefix: bool = False,
         on_candidates: Callable[[BeamState, Candidates], object] | None = None,
     ) -> BeamSearch:
         """Combine the parts of a search that the settings and the requests need."""
         settings = self.settings
         processors: list[LogitsProcessor] = list(self.processors)
-        if any(request.constraints.prefix for request in requests):
+        if has_prefix:
             processors.append(ForcedPrefix())
         vocabulary: OutputVocabulary
         if self.shortlist is None:

@@ -39,7 +39,7 @@ from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, StopR
 from nmt.decoding.search.candidates import CandidateSelector
 from nmt.decoding.search.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
 from nmt.decoding.search.logits_processors import DecodingStep, LogitsProcessor
-from nmt.decoding.search.request_queue import Request, RequestQueue, pad_sources
+from nmt.decoding.search.request_queue import Request, SearchQueue, pad_sources
 from nmt.decoding.search.trace import NO_ATTENTION, BeamStep, Candidate
 from nmt.decoding.search.vocabulary import OutputVocabulary
 from nmt.errors import RunError
@@ -135,8 +135,8 @@ class BeamSearch:
     on_candidates: Callable[[BeamState, Candidates], object] | None = None
     """Called at each step with the hypotheses before it and their candidates."""
 
-    def run(self, queue: RequestQueue, stop: Event | None = None) -> None:
-        """Search the sentences of `queue` until it is empty, or until `stop` is set."""
+    def run(self, queue: SearchQueue, stop: Event | None = None) -> None:
+        """Search the sentences of `queue` until it provides none, or until `stop` is set."""
         batch: SearchBatch | None = None
         while stop is None or not stop.is_set():
             if self.before_step is not None:
@@ -150,9 +150,11 @@ class BeamSearch:
                 if new is not None:
                     batch = new if batch is None else batch.join(new)
             if batch is not None:
+                if cancelled := queue.take_cancelled(batch.requests):
+                    batch.is_done[cancelled] = True
                 batch = self.step(batch, queue)
 
-    def step(self, batch: SearchBatch, queue: RequestQueue) -> SearchBatch | None:
+    def step(self, batch: SearchBatch, queue: SearchQueue) -> SearchBatch | None:
         """Extend all hypotheses by one token; return the sentences that continue, if any."""
         sentences = len(batch.requests)
         state = batch.state

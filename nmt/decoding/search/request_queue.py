@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -29,6 +30,25 @@ class Request:
     constraints: LexicalConstraints
     max_length: int
     """Maximum length of the translation in tokens, eos included."""
+
+
+class SearchQueue(Protocol):
+    """Provides the requests of a search, and takes their results."""
+
+    def take(self, batch_size: int) -> list[Request]:
+        """Remove and return the requests that join a batch of `batch_size` sentences.
+
+        The search ends if an empty batch gets none.
+        """
+
+    def finish(self, results: Mapping[int, list[Hypothesis]]) -> None:
+        """Take the results of finished requests, best first, by `Request.index`."""
+
+    def take_cancelled(self, requests: Sequence[Request]) -> list[int]:
+        """Return the positions of requests that were cancelled since the last call.
+
+        The search drops these requests, and their results are not reported.
+        """
 
 
 class RequestQueue:
@@ -79,6 +99,10 @@ class RequestQueue:
             self.results.update(results)
             if self._progress is not None:
                 self._progress(len(results))
+
+    def take_cancelled(self, requests: Sequence[Request]) -> list[int]:
+        """Return no positions: these requests cannot be cancelled."""
+        return []
 
 
 def pad_sources(sources: Sequence[Sequence[int]], src: Tokenizer) -> tuple[Tensor, Tensor]:

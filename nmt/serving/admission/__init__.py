@@ -1,0 +1,1 @@
+"""Limits on requests: API keys, request rates and body sizes."""

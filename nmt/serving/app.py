@@ -1,0 +1,81 @@
+"""The web application: endpoints, limits, errors as JSON, and the web page."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.middleware.cors import CORSMiddleware
+
+from nmt import __version__
+from nmt.core.rendering.pages import render_page
+from nmt.serving.admission.body_limit import BodyLimit
+from nmt.serving.libretranslate_routes import libretranslate_router
+from nmt.serving.native_routes import native_router
+from nmt.serving.request_records import Metrics, RequestRecorder
+from nmt.serving.service import Service
+
+
+def build_app(
+    service: Service, cors_origins: Sequence[str], write_access_log: Callable[[str], None]
+) -> FastAPI:
+    """Return the application. It closes the service at its end.
+
+    Pages of `cors_origins` may call it in browsers; "*" allows all pages.
+    """
+
+    @asynccontextmanager
+    async def close_at_end(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="nmt",
+        version=__version__,
+        openapi_url="/spec",
+        docs_url=None,
+        redoc_url=None,
+        lifespan=close_at_end,
+    )
+    metrics = Metrics(service)
+    app.include_router(libretranslate_router(service))
+    app.include_router(native_router(service))
+
+    @app.get("/metrics")
+    async def show_metrics() -> Response:
+        """Return the metrics in the format of Prometheus."""
+        return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)
+
+    @app.get("/", response_class=HTMLResponse)
+    async def show_page() -> Response:
+        """Return the web page."""
+        return HTMLResponse(render_page("serving/page.html", title="nmt"))
+
+    app.add_exception_handler(StarletteHTTPException, _show_http_error)
+    app.add_exception_handler(Exception, _show_defect)
+    # the last middleware is the outermost
+    app.add_middleware(BodyLimit, max_bytes=service.limits.max_body_bytes)
+    if cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+        )
+    app.add_middleware(RequestRecorder, metrics=metrics, write=write_access_log)
+    return app
+
+
+async def _show_http_error(request: Request, error: Exception) -> Response:
+    """Return an error as JSON."""
+    assert isinstance(error, StarletteHTTPException)
+    return JSONResponse({"error": error.detail}, error.status_code, error.headers)
+
+
+async def _show_defect(request: Request, error: Exception) -> Response:
+    """Return an answer without details for a defect, which the server logs."""
+    return JSONResponse({"error": "internal error: the server has logged the details"}, 500)

@@ -1,0 +1,83 @@
+"""Run the application on a socket until SIGTERM or SIGINT."""
+
+from __future__ import annotations
+
+import ipaddress
+import resource
+import signal
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from nmt.errors import ConfigError
+
+BACKLOG = 2048
+"""Number of connections that wait until they are accepted."""
+KEEP_ALIVE_SECONDS = 75
+"""Seconds until an idle connection is closed: longer than a proxy keeps it, so that it does not
+send a request to a closed connection."""
+
+
+def bind_socket(host: str, port: int) -> socket.socket:
+    """Return a socket with this address; port 0 is any free one.
+
+    Raises ConfigError if the host is unknown or the port is in use.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError, OverflowError) as error:
+        raise ConfigError(
+            [f"--host: expected an address of this machine, got {host!r} ({error})"]
+        ) from None
+    listener = socket.socket(family, kind, protocol)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind(address)
+    except OSError as error:
+        listener.close()
+        raise ConfigError(
+            [f"--port: expected a free port of {host}, got {port} ({error.strerror})"]
+        ) from None
+    return listener
+
+
+def is_public(host: str) -> bool:
+    """Return whether other machines can reach a server with this host."""
+    if host == "localhost":
+        return False
+    try:
+        return not ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return True
+
+
+def run_server(app: FastAPI, listener: socket.socket) -> None:
+    """Answer requests until SIGTERM or SIGINT.
+
+    Then refuse new ones, finish those in progress, and return. A second SIGINT does not wait.
+    """
+    _raise_file_limit()
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="on",
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
+        backlog=BACKLOG,
+    )
+    # After it has stopped, uvicorn raises the signal again for the handler from before.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda signum, frame: None)
+    uvicorn.Server(config).run([listener])
+
+
+def _raise_file_limit() -> None:
+    """Allow as many open connections as the system permits."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

@@ -1,0 +1,1 @@
+"""Translation for several connections at once: models, language pairs and shared searches."""
