@@ -9,11 +9,11 @@ from urllib.parse import quote
 from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
-from starlette.datastructures import UploadFile
 
 from nmt.data.text.language_id import NO_LANGUAGE, compute_language_probabilities
 from nmt.serving.request_values import (
     Parameters,
+    UploadedFile,
     body_schema,
     parse_parameters,
     query_schema,
@@ -90,7 +90,7 @@ def libretranslate_router(service: Service) -> APIRouter:
         values = await read_values(request, service.limits.timeout)
         service.authorize(request, values)
         parameters = parse_parameters(FileParameters, values)
-        name, text = await _read_file(values)
+        name, text = _decode_file(values.get("file"))
         suffix = PurePosixPath(name).suffix.lower()
         parse = FILE_PARSERS.get(suffix)
         if parse is None:
@@ -169,14 +169,12 @@ def libretranslate_router(service: Service) -> APIRouter:
     return router
 
 
-async def _read_file(values: dict[str, Any]) -> tuple[str, str]:
-    """Return the name and the text of the file of a multipart form."""
-    file = values.get("file")
-    if not isinstance(file, UploadFile):
+def _decode_file(file: Any) -> tuple[str, str]:
+    """Return the name and the text of an uploaded file; raise HTTPException with 400 without."""
+    if not isinstance(file, UploadedFile):
         raise HTTPException(400, "file: expected a file in a multipart form, got none")
-    content = await file.read()
     try:
-        return PurePosixPath(file.filename or "").name, content.decode("utf-8-sig")
+        return PurePosixPath(file.name).name, file.content.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise HTTPException(400, "file: expected UTF-8, got other bytes") from None
 

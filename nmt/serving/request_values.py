@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
 from fastapi import HTTPException, Request
 from pydantic import BaseModel, ConfigDict, ValidationError
+from starlette.datastructures import UploadFile
 
 from nmt.config.messages.expected_values import Expectation
 from nmt.decoding.line_formats import replace_surrogates
@@ -18,6 +20,14 @@ MAX_FIELDS = 10_000
 """Maximum number of fields of a form or of a query string."""
 
 Values = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class UploadedFile:
+    """A file of a multipart form."""
+
+    name: str
+    content: bytes
 
 
 class Parameters(BaseModel):
@@ -35,7 +45,7 @@ async def read_values(request: Request, timeout: float) -> Values:
     """Return the parameters of a request; those of the body replace those of the query string.
 
     The value of a form field is text, or a list of texts if the field is repeated. A file of a
-    multipart form is an UploadFile. Raises HTTPException with 400 if the body is invalid, and with
+    multipart form is an UploadedFile. Raises HTTPException with 400 if the body is invalid, and with
     408 if it has not arrived after `timeout` seconds.
     """
     values = _parse_fields(request.scope["query_string"], "the query string")
@@ -45,14 +55,26 @@ async def read_values(request: Request, timeout: float) -> Values:
     try:
         async with asyncio.timeout(timeout):
             if content_type == "multipart/form-data":
-                form = await request.form(max_files=1, max_fields=MAX_FIELDS)
-                return values | _group(form.multi_items())
+                return values | await _read_multipart_form(request)
             body = await request.body()
     except TimeoutError:
         raise HTTPException(408, f"expected the body within {timeout:g} s") from None
     if content_type == "application/json" or body.lstrip()[:1] == b"{":
         return values | _parse_json(body)
     return values | _parse_fields(body, "the body")
+
+
+async def _read_multipart_form(request: Request) -> Values:
+    """Return the fields and the file of a multipart form."""
+    async with request.form(max_files=1, max_fields=MAX_FIELDS) as form:
+        return _group(
+            [
+                (name, UploadedFile(value.filename or "", await value.read()))
+                if isinstance(value, UploadFile)
+                else (name, value)
+                for name, value in form.multi_items()
+            ]
+        )
 
 
 def _parse_fields(text: bytes, name: str) -> Values:

@@ -1,0 +1,129 @@
+"""The endpoints of nmt: scores, constraints, alignments and explanations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import nmt
+from tests.support.command_line import nmt as run_command
+from tests.support.paths import FROZEN_V1
+from tests.support.serving import error_of
+
+PAIR = {"source": "en", "target": "fr"}
+
+
+@pytest.fixture(scope="module")
+def offline() -> nmt.LoadedModel:
+    """Return the same model in the Python interface."""
+    return nmt.load(FROZEN_V1, device="cpu")
+
+
+def test_v1_translate_equals_python_interface(
+    client: TestClient, offline: nmt.LoadedModel, strings: list[str]
+) -> None:
+    parameters = {"q": strings[:8], **PAIR, "nbest": 2, "confidence": True}
+    answer = client.post("/v1/translate", json=parameters).json()
+    nbest_lists = offline.nbest(strings[:8], 2, confidence=True)
+    assert [line["text"] for line in answer["translations"]] == [t[0].text for t in nbest_lists]
+    for line, nbest_list in zip(answer["translations"], nbest_lists, strict=True):
+        for translation, expected in zip(line["nbest"], nbest_list, strict=True):
+            assert translation["text"] == expected.text
+            assert translation["score"] == pytest.approx(expected.score, abs=1e-3)
+        confidence = nbest_list[0].confidence
+        assert confidence is not None
+        assert line["confidence"]["log_prob"] == pytest.approx(confidence.log_prob, abs=1e-3)
+
+
+def test_v1_translate_constraints_hold(client: TestClient) -> None:
+    def translate(**options: Any) -> str:
+        parameters = {"q": "1 2 3", **PAIR, **options}
+        [line] = client.post("/v1/translate", json=parameters).json()["translations"]
+        return str(line["text"])
+
+    assert translate(prefix="9").startswith("9")
+    assert "8" in translate(contain=["8"]).split()
+    assert "7" in translate(terms={"2": "7"}).split()
+    assert translate() == "3 2 1"
+
+
+def test_v1_translate_alignment_links_reversed_words(client: TestClient) -> None:
+    parameters = {"q": ["1 2 3", "4 5"], **PAIR, "alignment": True}
+    first, second = client.post("/v1/translate", json=parameters).json()["translations"]
+    assert first["alignment"]["source_words"] == [[0, 1], [2, 3], [4, 5]]
+    assert sorted(map(tuple, first["alignment"]["links"])) == [(0, 2), (1, 1), (2, 0)]
+    assert sorted(map(tuple, second["alignment"]["links"])) == [(0, 1), (1, 0)]
+
+
+def test_v1_explain_equals_nmt_explain(client: TestClient, offline: nmt.LoadedModel) -> None:
+    answer = client.post("/v1/explain", json={"q": "1 2 3", **PAIR}).json()
+    expected = offline.explain("1 2 3").as_dict()
+    assert set(expected) <= set(answer)
+    for key in ("source", "target", "layer"):
+        assert answer[key] == expected[key]
+    for key in ("weights", "scores", "softmax"):
+        for row, expected_row in zip(answer[key][0][0], expected[key][0][0], strict=True):
+            assert row == pytest.approx(expected_row, rel=1e-3, abs=1e-5)
+    assert sorted(map(tuple, answer["links"])) == [(0, 2), (1, 1), (2, 0)]
+    assert answer["beam"] == []
+
+
+def test_v1_explain_given_translation_is_forced(client: TestClient) -> None:
+    parameters = {"q": "1 2 3", **PAIR, "translation": "7 8"}
+    answer = client.post("/v1/explain", json=parameters).json()
+    assert answer["target"]["text"] == "7 8"
+    beam = client.post("/v1/explain", json={"q": "1 2 3", **PAIR, "beam": True}).json()["beam"]
+    assert all(candidate["pieces"] for step in beam for candidate in step)
+    assert len(beam) > 3
+
+
+def test_v1_score_equals_nmt_score(client: TestClient, offline: nmt.LoadedModel) -> None:
+    pairs = [("1 2 3", "3 2 1"), ("4 5", "1 1")]
+    answer = client.post("/v1/score", json={"pairs": pairs, **PAIR}).json()
+    scores = [entry["score"] for entry in answer["scores"]]
+    assert scores == pytest.approx(offline.score(pairs), abs=1e-3)
+    assert scores[0] > scores[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "parameters", "message"),
+    [
+        ("translate", {"q": "1\n2"}, "q: expected text without line breaks, got several lines"),
+        ("translate", {"q": "1", "nbest": 99}, "nbest: expected 1 to 5 (the beam size), got 99"),
+        ("translate", {"q": "1", "nbest": 0}, "nbest: expected a whole number of at least 1"),
+        ("translate", {"q": "1", "terms": {"": "a"}}, ""),
+        ("translate", {"q": "1", "contain": "a"}, "contain: expected a list, got 'a'"),
+        ("explain", {"q": " "}, "q: expected text, got a blank line"),
+        ("explain", {"q": "1 " * 2500}, "q: expected at most 4,000 characters, got 5,000"),
+        ("explain", {"q": "1", "translation": "2\n3"}, "translation: expected text without line"),
+        ("score", {"pairs": [["1"]]}, "pairs.0: expected a list of 2 values, got"),
+        ("score", {"pairs": "1"}, "pairs: expected a list, got '1'"),
+    ],
+)
+def test_v1_invalid_parameters_give_400(
+    client: TestClient, path: str, parameters: dict[str, Any], message: str
+) -> None:
+    response = client.post(f"/v1/{path}", json={**PAIR, **parameters})
+    assert error_of(response, 400).startswith(message)
+
+
+def test_v1_blank_lines_stay_blank(client: TestClient) -> None:
+    parameters = {"q": ["", "1 2"], **PAIR, "alignment": True, "confidence": True}
+    blank, line = client.post("/v1/translate", json=parameters).json()["translations"]
+    assert blank["text"] == ""
+    assert blank["alignment"]["links"] == []
+    assert line["text"] == "2 1"
+
+
+def test_page_is_one_file_without_other_hosts(client: TestClient) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http://" not in page.text
+    assert "https://" not in page.text
+
+
+def test_frozen_model_reverses_digits() -> None:
+    result = run_command("translate", "-m", FROZEN_V1, "--device", "cpu", stdin="1 2 3\n")
+    assert result.lines == ["3 2 1"]
