@@ -45,8 +45,8 @@ async def read_values(request: Request, timeout: float) -> Values:
     """Return the parameters of a request; those of the body replace those of the query string.
 
     The value of a form field is text, or a list of texts if the field is repeated. A file of a
-    multipart form is an UploadedFile. Raises HTTPException with 400 if the body is invalid, and with
-    408 if it has not arrived after `timeout` seconds.
+    multipart form is an UploadedFile. Raises HTTPException with 400 if the body is invalid, and
+    with 408 if it has not arrived after `timeout` seconds.
     """
     values = _parse_fields(request.scope["query_string"], "the query string")
     if request.method == "GET":
