@@ -256,7 +256,7 @@ def serve(
     device: Device = "auto",
     engine: EngineName = "nmt",
 ) -> None:
-    """Serve models over HTTP: the LibreTranslate API and a web page."""
+    """Serve models over HTTP by the LibreTranslate API."""
     from nmt.commands.translation import serve as command
 
     options = command.ServeOptions(

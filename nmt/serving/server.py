@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import logging
 import resource
 import signal
 import socket
@@ -11,6 +12,8 @@ import uvicorn
 from fastapi import FastAPI
 
 from nmt.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 BACKLOG = 2048
 """Number of connections that wait until they are accepted."""
@@ -60,6 +63,9 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     Then refuse new ones, finish those in progress, and return. A second SIGINT does not wait.
     """
     _raise_file_limit()
+    listener.listen(BACKLOG)
+    host, port, *_ = listener.getsockname()
+    logger.info(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -75,6 +81,7 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda signum, frame: None)
     uvicorn.Server(config).run([listener])
+    logger.info("stopped: all requests were answered")
 
 
 def _raise_file_limit() -> None:

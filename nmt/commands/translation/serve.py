@@ -93,10 +93,7 @@ def run(options: ServeOptions) -> None:
             f"--host {options.host}: other machines can use this server without a key "
             "(--api-keys FILE requires one)"
         )
-    host, port, *_ = listener.getsockname()
-    logger.info(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
     server.run_server(application, listener)
-    logger.info("stopped: all requests were answered")
 
 
 def _format_models(models: Sequence[ServedModel], engine: str) -> list[str]:
