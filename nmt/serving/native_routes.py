@@ -14,13 +14,13 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import Translation
 from nmt.decoding.translator import TranslatorFeatures
 from nmt.interpret.alignment import hard_alignment
+from nmt.interpret.character_links import CharacterLink
 from nmt.interpret.explainer import MAX_CHARACTERS
 from nmt.interpret.page import round_numbers
 from nmt.serving.request_values import Parameters, body_schema
 from nmt.serving.service import Service
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.routes import Leg, Route
-from nmt.serving.translation.served_model import WordLinks
 
 SCORE_DIGITS = 4
 """Number of decimal places of scores."""
@@ -193,13 +193,13 @@ def _check_support(route: Route, parameters: TranslateLinesParameters) -> None:
 
 def _format_line(
     nbest_list: tuple[Translation, ...] | list[Translation],
-    links: tuple[WordLinks, ...] | None = None,
+    links: tuple[list[CharacterLink], ...] | None = None,
 ) -> dict[str, Any]:
     """Return the translations of a line, best first, as JSON."""
     translations = [_format_translation(translation) for translation in nbest_list]
     if links is not None:
-        for answer, word_links in zip(translations, links, strict=True):
-            answer["alignment"] = word_links.as_dict()
+        for answer, character_links in zip(translations, links, strict=True):
+            answer["alignment"] = character_links
     best = nbest_list[0]
     if best.confidence is not None:
         translations[0]["confidence"] = round_confidence(best.confidence)

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from nmt.serving.aligned_text import AlignedText
+from nmt.serving.documents.html_document import parse_html
+from nmt.serving.documents.line_documents import parse_srt
+from nmt.serving.documents.markdown_document import parse_markdown
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.routes import Route
 from nmt.serving.translation.text_lines import TextLines
@@ -25,9 +28,15 @@ class Document(Protocol):
         """Return the document with a translation in place of each segment."""
 
 
-PARSERS: dict[str, Callable[[str], Document]] = {"text": TextLines}
+PARSERS: dict[str, Callable[[str], Document]] = {"text": TextLines, "html": parse_html}
 """Parsers of the formats of text in requests."""
-FILE_PARSERS: dict[str, Callable[[str], Document]] = {".txt": TextLines}
+FILE_PARSERS: dict[str, Callable[[str], Document]] = {
+    ".txt": TextLines,
+    ".html": parse_html,
+    ".htm": parse_html,
+    ".md": parse_markdown,
+    ".srt": parse_srt,
+}
 """Parsers of files, by the end of their name."""
 
 
@@ -51,7 +60,7 @@ def translate_documents(
     aligned_texts = [documents[d].segments[i] for d, i in aligned]
     aligned_results = route.translate_and_align(aligned_texts, job, n)
     for key, pairs in zip(aligned, aligned_results, strict=True):
-        nbest_lists[key] = [AlignedText(best.text, links.spans()) for best, links in pairs]
+        nbest_lists[key] = [AlignedText(translation.text, links) for translation, links in pairs]
     results = []
     for d, document in enumerate(documents):
         lists = [nbest_lists[d, i] for i in range(len(document.segments))]

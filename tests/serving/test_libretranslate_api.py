@@ -210,7 +210,7 @@ def test_translate_file_url_returns_the_translation(client: TestClient) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"file": ("a.pdf", b"1")}, "file: expected a name in .txt"),
+        ({"file": ("a.pdf", b"1")}, "file: expected a name in .txt, .html, .htm, .md, .srt, got"),
         ({"file": ("a.txt", b"\xff")}, "file: expected UTF-8, got other bytes"),
         ({"other": ("a.txt", b"1")}, "file: expected a file in a multipart form, got none"),
     ],

@@ -52,9 +52,9 @@ def test_v1_translate_constraints_hold(client: TestClient) -> None:
 def test_v1_translate_alignment_links_reversed_words(client: TestClient) -> None:
     parameters = {"q": ["1 2 3", "4 5"], **PAIR, "alignment": True}
     first, second = client.post("/v1/translate", json=parameters).json()["translations"]
-    assert first["alignment"]["source_words"] == [[0, 1], [2, 3], [4, 5]]
-    assert sorted(map(tuple, first["alignment"]["links"])) == [(0, 2), (1, 1), (2, 0)]
-    assert sorted(map(tuple, second["alignment"]["links"])) == [(0, 1), (1, 0)]
+    links = {(tuple(source), tuple(target)) for source, target in first["alignment"]}
+    assert links == {((0, 1), (4, 5)), ((2, 3), (2, 3)), ((4, 5), (0, 1))}
+    assert len(second["alignment"]) == 2
 
 
 def test_v1_explain_equals_nmt_explain(client: TestClient, offline: nmt.LoadedModel) -> None:
@@ -113,7 +113,7 @@ def test_v1_blank_lines_stay_blank(client: TestClient) -> None:
     parameters = {"q": ["", "1 2"], **PAIR, "alignment": True, "confidence": True}
     blank, line = client.post("/v1/translate", json=parameters).json()["translations"]
     assert blank["text"] == ""
-    assert blank["alignment"]["links"] == []
+    assert blank["alignment"] == []
     assert line["text"] == "2 1"
 
 

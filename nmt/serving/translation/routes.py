@@ -11,6 +11,7 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import Translation
 from nmt.decoding.translator import TranslatorFeatures
 from nmt.errors import did_you_mean, show_value
+from nmt.interpret.character_links import CharacterLink
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.language_pairs import (
     LanguagePair,
@@ -18,7 +19,7 @@ from nmt.serving.translation.language_pairs import (
     match_code,
     standard_code,
 )
-from nmt.serving.translation.served_model import ServedModel, WordLinks
+from nmt.serving.translation.served_model import ServedModel
 
 PREFERRED_PIVOT = "en"
 """Pivot language if several are possible."""
@@ -39,7 +40,7 @@ class Leg:
         """Return the best translation of each line."""
         return [best.text for best, *_ in self.model.translate(self.pair, lines, job)]
 
-    def align(self, pairs: Sequence[tuple[str, str]], job: Job) -> list[WordLinks]:
+    def align(self, pairs: Sequence[tuple[str, str]], job: Job) -> list[list[CharacterLink]]:
         """Return links between the words of each (source, translation) pair."""
         return self.model.align(self.pair, pairs, job)
 
@@ -88,10 +89,10 @@ class Route:
         job: Job,
         n: int = 1,
         features: TranslatorFeatures | None = None,
-    ) -> list[list[tuple[Translation, WordLinks]]]:
+    ) -> list[list[tuple[Translation, list[CharacterLink]]]]:
         """Return the translations of `translate`, each with the links between its words."""
         *first_legs, last = self.legs
-        links_to_pivot: list[WordLinks] | None = None
+        links_to_pivot: list[list[CharacterLink]] | None = None
         for leg in first_legs:
             pivots = leg.translate(_texts(lines), job)
             links_to_pivot = leg.align(list(zip(_texts(lines), pivots, strict=True)), job)
@@ -107,12 +108,25 @@ class Route:
         for i, nbest_list in enumerate(nbest_lists):
             aligned = []
             for translation in nbest_list:
-                word_links = next(links)
+                character_links = next(links)
                 if links_to_pivot is not None:
-                    word_links = links_to_pivot[i].compose(word_links)
-                aligned.append((translation, word_links))
+                    character_links = _compose(links_to_pivot[i], character_links)
+                aligned.append((translation, character_links))
             results.append(aligned)
         return results
+
+
+def _compose(
+    first: Sequence[CharacterLink], second: Sequence[CharacterLink]
+) -> list[CharacterLink]:
+    """Return the links of a text to the translation of its translation, the surest first."""
+    links = (
+        (source, target)
+        for source, (begin, end) in first
+        for (other_begin, other_end), target in second
+        if begin < other_end and other_begin < end
+    )
+    return list(dict.fromkeys(links))
 
 
 def _texts(lines: Sequence[str | Line]) -> list[str]:
