@@ -84,9 +84,11 @@ def alarm(seconds: int) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous_handler)
 
 
-def check_command(arguments: list[str], stdin: bytes, folder: Path) -> CommandResult:
+def check_command(
+    arguments: list[str], stdin: bytes, folder: Path, limit: int = TIME_LIMIT
+) -> CommandResult:
     """Run a command and check that it ends as documented."""
-    result = run_command(arguments, stdin, folder)
+    result = run_command(arguments, stdin, folder, limit)
     assert result.code in CODES, (result.code, result.err)
     assert "Traceback" not in result.err, result.err
     if result.code == errors.EXIT_USER_ERROR:

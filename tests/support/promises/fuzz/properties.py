@@ -28,6 +28,8 @@ from tests.support.promises.fuzz.strategies import (
 
 MAX_MEMORY_GROWTH = 2**29
 """Maximum growth of the peak memory by a command, in bytes."""
+IMPORT_TIME_LIMIT = 60
+"""Seconds after which an import counts as hanging: it imports transformers, on a busy machine."""
 READ_COMMANDS = [
     ["translate", "-m", "RUN", "test.in", "--device", "cpu"],
     ["score", "-m", "RUN", "--src", "test.in", "--tgt", "test.out", "--device", "cpu"],
@@ -100,9 +102,8 @@ def check_import(
             damage_model(model, *change)
     before, peak = set(fuzz_folder.folder.rglob("*")), peak_memory()
     with patch.object(tempfile, "tempdir", str(temporary)):
-        result = check_command(
-            ["import", "model", "-o", "new", "--check", "valid.in"], b"", fuzz_folder.folder
-        )
+        command = ["import", "model", "-o", "new", "--check", "valid.in"]
+        result = check_command(command, b"", fuzz_folder.folder, IMPORT_TIME_LIMIT)
     assert peak_memory() - peak < MAX_MEMORY_GROWTH, result.err
     created = set(fuzz_folder.folder.rglob("*")) - before
     if result.code == 0:
