@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from safetensors.torch import load_file
 
+from tests.support.models.eole_folders import write_eole_folder
 from tests.support.models.marian_folders import make_text, write_marian_folder
 from tests.support.models.marian_npz import write_npz_folder
 from tests.support.promises.fuzz.folders import Damage, damage_file
@@ -55,6 +56,7 @@ LAYOUTS: dict[str, Callable[[Path], object]] = {
     "pickled": write_pickled_folder,
     "indexed": write_indexed_folder,
     "marian": write_npz_folder,
+    "eole": lambda folder: write_eole_folder(folder, make_text(0), make_text(3)),
 }
 
 
