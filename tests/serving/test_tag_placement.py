@@ -75,6 +75,12 @@ def place(html: str, translation: str, words: str = "") -> str:
             "Er sagte <i>zweimal</i> <b>„</b>ja<b>“</b>.",
         ),
         ("Hello <b>big</b> world", "Hallo große Welt", "", "Hallo <b>große</b> Welt"),
+        (  # without links, words belong to words, and signs to signs
+            "<i>One</i>, <b>two</b> and <u>three</u>",
+            "Eins und zwei, drei",
+            "",
+            "<i>Eins</i> <b>und</b> zwei, <u>drei</u>",
+        ),
         ("a <b>b</b> c d", "A B", "", "<b>A</b> B"),
         ("<b>Hello world</b>", "Hallo du schöne Welt", "0-3", "<b>Hallo du schöne Welt</b>"),
         ("<b>Hello</b> <i>world</i>", "", "", "<b></b><i></i>"),

@@ -137,21 +137,33 @@ class _Placement:
         self.last_target[source_atom] = target_atom if last is None else max(last, target_atom)
 
     def _interpolate(self, source_of: list[int | None]) -> None:
-        """Assign target atoms without a link to the source atoms without a link at their place."""
-        unlinked = [atom for atom, first in enumerate(self.first_target) if first is None]
+        """Assign target atoms without a link to the source atoms without a link at their place.
+
+        Words are assigned to words, and signs to signs.
+        """
+        is_source_word = [self.source[begin].isalnum() for begin in self.source_begins]
+        is_target_word = [self.target[begin].isalnum() for begin in self.target_begins]
+        unlinked: dict[bool, list[int]] = {True: [], False: []}
+        for atom, first in enumerate(self.first_target):
+            if first is None:
+                unlinked[is_source_word[atom]].append(atom)
         previous_source, run_begin = -1, 0
         for target_atom, source_atom in enumerate([*source_of, len(self.source_begins)]):
             if source_atom is None:
                 continue
-            length = target_atom - run_begin
-            if length and previous_source < source_atom:
-                low = bisect_left(unlinked, previous_source)
-                count = bisect_left(unlinked, source_atom) - low
-                for index in range(length if count else 0):
-                    # the middle of the index-th of `length` parts
-                    free_atom = unlinked[low + (2 * index + 1) * count // (2 * length)]
-                    source_of[run_begin + index] = free_atom
-                    self._record_target(free_atom, run_begin + index)
+            if previous_source < source_atom:
+                for is_word, atoms in unlinked.items():
+                    first, stop = (
+                        bisect_left(atoms, previous_source),
+                        bisect_left(atoms, source_atom),
+                    )
+                    run = range(run_begin, target_atom)
+                    targets = [atom for atom in run if is_target_word[atom] == is_word]
+                    for index, target in enumerate(targets if first < stop else []):
+                        # the middle of the index-th of len(targets) parts
+                        offset = (2 * index + 1) * (stop - first) // (2 * len(targets))
+                        source_of[target] = atoms[first + offset]
+                        self._record_target(atoms[first + offset], target)
             previous_source, run_begin = source_atom, target_atom + 1
 
     def _reserve_copies(self, verbatim: Sequence[Element]) -> None:
