@@ -191,7 +191,7 @@ def _permute_heads(name: str, weight: Tensor, order: Tensor) -> Tensor:
     """Permute the dimensions of each head of queries and keys in self-attention."""
     if not re.search(r"\.(attention|past)\.(query|key)\.", name):
         return weight
-    return weight.unflatten(0, (-1, len(order)))[:, order].flatten(0, 1)
+    return weight.reshape(-1, len(order), *weight.shape[1:])[:, order].flatten(0, 1)
 
 
 def _scale_inputs(weights: dict[str, Tensor], settings: ModelSettings) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ from nmt.models.layers import POSITION_BASE
 
 CONCATENATED_POSITIONS = 1024
 """Number of stored positions of the type SinusoidalConcat."""
-OFF = (None, False, 0, "", [], {})
+OFF: tuple[Any, ...] = (None, False, 0, "", [], {})
 """Values of a setting that switches something off."""
 
 
@@ -62,7 +62,7 @@ class ModelSettings:
 
     def to_model_config(self) -> dict[str, Any]:
         """Return the section `model`."""
-        positions = {
+        positions: dict[str, dict[str, Any]] = {
             "SinusoidalInterleaved": {"positions": "sinusoidal"},
             "SinusoidalConcat": {
                 "positions": "learned",  # other wavelengths than those of nmt

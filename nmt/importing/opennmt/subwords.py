@@ -81,10 +81,12 @@ def find_models(settings: Mapping[str, Any], folder: Path, where: str) -> tuple[
             raise DataError(f"{where}: {name}: expected 0, got {show_value(settings[name])}")
     src = settings.get("src_subword_model")
     tgt = settings.get("tgt_subword_model") or src
+    files = []
     for key, path in (("src_subword_model", src), ("tgt_subword_model", tgt)):
         if not isinstance(path, str) or Path(path).name in ("", "..") or "\0" in path:
             raise DataError(f"{where}: {key}: expected a file, got {show_value(path)}")
-    return folder / Path(src).name, folder / Path(tgt).name
+        files.append(folder / Path(path).name)
+    return files[0], files[1]
 
 
 def _read_pieces(pieces: Any, side: str, where: Path) -> list[str]:
