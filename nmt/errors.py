@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import difflib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EXIT_OK = 0
 EXIT_FAULTS_FOUND = 1
@@ -62,6 +62,28 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     """Return " (did you mean 'x'?)" for the choice most similar to `word`; "" without one."""
     matches = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
     return f" (did you mean '{matches[0]}'?)" if matches else ""
+
+
+MAX_CHOICES = 20
+"""Maximum number of choices that an error message lists."""
+NEAREST_CHOICES = 5
+"""Number of choices that an error message names if there are too many to list."""
+
+
+def one_of(choices: Sequence[str], word: str = "") -> str:
+    """Return "one of a, b"; of many choices only those that are most similar to `word`.
+
+    Choices with the same first two letters come first.
+    """
+    if len(choices) <= MAX_CHOICES:
+        return f"one of {', '.join(choices)}"
+
+    def similarity(choice: str) -> tuple[bool, float]:
+        ratio = difflib.SequenceMatcher(None, word, choice).ratio()
+        return choice[:2].lower() == word[:2].lower(), ratio
+
+    nearest = sorted(choices, key=similarity, reverse=True)[:NEAREST_CHOICES]
+    return f"one of {len(choices)} values such as {', '.join(nearest)}"
 
 
 MAX_VALUE_LENGTH = 80

@@ -11,7 +11,7 @@ from nmt.config.sections.base import ConflictCollector
 from nmt.config.sections.data import DataConfig, FilePair, TextSet, text_set_tags, text_set_weight
 from nmt.config.sections.tokenizer import RESERVED_PIECES, VocabSizes
 from nmt.config.text_sets import memory_form, validation_set_names
-from nmt.errors import did_you_mean
+from nmt.errors import MAX_CHOICES, did_you_mean, one_of
 
 TABLE_FILE_ENDING = re.compile(r"\.(tsv|jsonl)(\.(gz|xz|bz2|zst))?$")
 """End of the names of files with both sides on each line."""
@@ -42,10 +42,14 @@ def _check_data(config: Config, collector: ConflictCollector) -> None:
         f"expected a code different from data.src, got '{data.src}' for both",
     )
     tags = data.training_tags()
-    if len(tags) > RESERVED_PIECES:
+    max_tags = max(RESERVED_PIECES, len(data.tags))  # an imported model has its own tags
+    if len(tags) > max_tags:
         collector.error(
-            "data.train", f"expected at most {RESERVED_PIECES} different tags, got {len(tags)}"
+            "data.train", f"expected at most {max_tags} different tags, got {len(tags)}"
         )
+    for name in data.target_tags:
+        if name not in dict(tags):
+            collector.error("data.target_tags", _unknown_tag_name_error(name, data))
     has_weight = [text_set_weight(text_set) is not None for text_set in data.train]
     if any(has_weight) and not all(has_weight):
         number = has_weight.index(False) + 1
@@ -144,16 +148,21 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
 def _unknown_tag_error(tag: tuple[str, str], data: DataConfig) -> str:
     """Return the error message for a tag that no training set has."""
     name, value = tag
-    names = [known_name for known_name, _ in data.training_tags()]
     values = [known_value for known_name, known_value in data.training_tags() if known_name == name]
     if values:
-        hint = did_you_mean(value, values)
-        return f"tag {name}: expected one of {', '.join(values)}, got '{value}'{hint}"
+        hint = "" if len(values) > MAX_CHOICES else did_you_mean(value, values)
+        return f"tag {name}: expected {one_of(values, value)}, got '{value}'{hint}"
+    return _unknown_tag_name_error(f"{name}={value}", data)
+
+
+def _unknown_tag_name_error(tag: str, data: DataConfig) -> str:
+    """Return the error message for a tag whose name no training set has."""
+    names = dict.fromkeys(name for name, _ in data.training_tags())
     if names:
-        tags = f"a tag of the training text ({', '.join(dict.fromkeys(names))})"
+        tags = f"a tag of the training text ({', '.join(names)})"
     else:
         tags = "no tag, because the training text has none"
-    return f"expected {tags}, got {name}={value}"
+    return f"expected {tags}, got {tag}"
 
 
 def _check_attention(config: Config, collector: ConflictCollector) -> None:

@@ -47,6 +47,7 @@ def inherit_settings(data: dict[str, Any], parent: Config) -> tuple[set[str], li
     tags = [f"{name}={value}" for name, value in parent.data.training_tags()]
     if tags and isinstance(data.get("data"), dict):
         data["data"].setdefault("tags", tags)
+        data["data"].setdefault("target_tags", parent.data.target_tags)
     return explicit_keys, problems
 
 

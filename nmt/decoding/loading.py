@@ -26,7 +26,7 @@ from nmt.decoding.engines.ctranslate2 import CTranslate2Engine, exported_positio
 from nmt.decoding.lines.splitting import LineSplitter
 from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.device.cpu_cores import free_cores
-from nmt.errors import ConfigError, RunError
+from nmt.errors import ConfigError, RunError, one_of
 
 if TYPE_CHECKING:
     from nmt.decoding.engines.torch_engine import TorchEngine
@@ -145,7 +145,7 @@ def source_language(config: Config, tags: Mapping[str, str]) -> str:
 def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     """Return the tokenizers of a model with the normalization and the tags of the config.
 
-    The tags of `decode.tags` precede each source. A model that was trained with normalization keeps
+    The tags of `decode.tags` precede each line. A model that was trained with normalization keeps
     it, and otherwise gets `tokenizer.normalization`. Raises ConfigError if the model and the config
     have different steps; their order in the config has no effect.
     """
@@ -162,8 +162,7 @@ def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
                 f"the model was trained, got {format_yaml(steps)}"
             ]
         )
-    tag_ids = find_tag_ids(tokenizers.src, config.data.training_tags(), config.decode.tags)
-    return tokenizers.with_tags(tag_ids)
+    return tokenizers.with_tags(find_tag_ids(tokenizers.src, config.data, config.decode.tags))
 
 
 def _warn_about_normalized_training_text(config: Config) -> None:
@@ -179,18 +178,18 @@ def _warn_about_normalized_training_text(config: Config) -> None:
 
 
 def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> Translator:
-    """Return a translator for sources with `tags`, which replace those of `decode.tags`."""
+    """Return a translator for lines with `tags`, which replace those of `decode.tags`."""
     all_tags = {**config.decode.tags, **tags}
-    ids = find_tag_ids(translator.tokenizers.src, config.data.training_tags(), all_tags)
+    ids = find_tag_ids(translator.tokenizers.src, config.data, all_tags)
     return translator.with_tags(ids, source_language(config, tags))
 
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
     """Raise ConfigError if a tag of all training sources is in neither `decode.tags` nor `tags`."""
     for name in sorted(config.data.required_tags() - {*config.decode.tags, *(tags or {})}):
-        values = ", ".join(value for tag, value in config.data.training_tags() if tag == name)
+        values = [value for tag, value in config.data.training_tags() if tag == name]
         flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
-        raise ConfigError([f"decode.tags.{name}: expected one of {values}, got nothing ({flag})"])
+        raise ConfigError([f"decode.tags.{name}: expected {one_of(values)}, got nothing ({flag})"])
 
 
 def find_exported_model(run: RunDir) -> Path:

@@ -14,7 +14,7 @@ from nmt.config.sections.decode import DecodeConfig
 from nmt.data.text.reader import to_single_line
 from nmt.data.text.sentence_splitter import find_sentence_ends
 from nmt.data.text.word_boundaries import count_phrase
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints, encode_constraints
 from nmt.decoding.constraints.placeholders import ProtectedLine, has_balanced_tags, protect
 from nmt.decoding.constraints.terminology import SpanConstraint, Terminology
@@ -109,14 +109,15 @@ class Translator:
         self.progress: Callable[[int], object] | None = None
         """Receives the number of lines or pairs that finished since the last call."""
 
-    def with_tags(self, tags: tuple[int, ...], language: str = "") -> Translator:
-        """Return a translator that starts each source with the token ids `tags`.
+    def with_tags(self, tags: TagIds, language: str = "") -> Translator:
+        """Return a translator that starts each source and each translation with its tags.
 
         `language` is the source language for splitting; by default it stays the same.
         """
         tokenizers = self.tokenizers.with_tags(tags)
         splitter = replace(self.splitter, language=language or self.splitter.language)
-        return Translator(self.engine, tokenizers, self.settings, splitter, self.features)
+        engine = self.engine.with_tags(tags)
+        return Translator(engine, tokenizers, self.settings, splitter, self.features)
 
     def translate(self, lines: Iterable[str | Line]) -> list[str]:
         """Return the best translation of each line, in order. A blank line stays blank."""

@@ -16,7 +16,7 @@ from nmt.config.schema import Config
 from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.configured_text import EvalSet
 from nmt.data.text.reader import read_lines
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.decoding.loading import load_translator, require_tags, with_tags
 from nmt.decoding.translator import Translator
 from nmt.errors import ConfigError, DataError
@@ -185,7 +185,8 @@ def count_subwords(
     tokenizers: Tokenizers, test_set: TestSet, hypotheses: Sequence[str]
 ) -> SubwordCounts:
     """Return token counts of the sources and the hypotheses; tags do not count."""
-    tokenizer = tokenizers.src.with_tags(())
+    tokenizers = tokenizers.with_tags(TagIds())
+    tokenizer = tokenizers.src
     sources = test_set.src or []
     src_tokens = tokenizer.encode(sources)
     token_counts = Counter(token for line in src_tokens for token in line)

@@ -52,12 +52,13 @@ def compare_with_reference(
     ours: TorchEngine, reference: Reference, lines: Sequence[str]
 ) -> ImportComparison:
     """Translate the lines that fit the reference greedily with both."""
-    # a setting may normalize the text or add tags; the original does neither
-    src = ours.tokenizers.src.with_normalizer(None).with_tags(())
+    # a setting may normalize the text; the original does not
+    src = ours.tokenizers.src.with_normalizer(None)
     selection = [
         (line, tokens, ours.length_limit(len(tokens)))
         for line, tokens in zip(lines, src.encode(lines), strict=True)
-        if tokens and max(len(tokens) + 1, ours.length_limit(len(tokens))) < reference.max_positions
+        if len(tokens) > len(src.tags)
+        and max(len(tokens) + 1, ours.length_limit(len(tokens))) < reference.max_positions
     ]
     theirs = reference.translate([line for line, _, _ in selection], [n for *_, n in selection])
     same_sources = same_translations = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
@@ -58,3 +58,5 @@ class ImportedModel:
     """Python package that runs the original model."""
     load_reference: Callable[[], Reference]
     """Build the original model; requires the package."""
+    compared_tags: Mapping[str, str] = field(default_factory=dict)
+    """Tags of the lines in the comparison, by name."""

@@ -21,6 +21,7 @@ from nmt.data.tokenizer.storage import save_tokenizers
 from nmt.decoding.loading import load_engine
 from nmt.errors import DataError, RunError, show_value
 from nmt.importing.comparison import ImportComparison, compare_with_reference
+from nmt.importing.huggingface.m2m100 import read_m2m100
 from nmt.importing.huggingface.marianmt import read_marian
 from nmt.importing.imported_model import ImportedModel, ToolkitError
 from nmt.importing.marian.marian_npz import find_model, read_marian_npz
@@ -32,7 +33,10 @@ from nmt.training.checkpoints.resume import PROVENANCE_KEYS
 from nmt.training.checkpoints.safetensors_writer import write_tensors
 from nmt.training.checkpoints.train_state import TrainState
 
-LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {"marian": read_marian}
+LAYOUTS: dict[str, Callable[[Path], ImportedModel]] = {
+    "marian": read_marian,
+    "m2m_100": read_m2m100,
+}
 """Function that reads a folder, by the model_type of its config.json."""
 logger = logging.getLogger(__name__)
 
@@ -69,7 +73,8 @@ def _compare(
     if importlib.util.find_spec(model.package) is None:
         logger.warning(f"nothing was compared, because {model.package} is not installed")
         return None
-    greedy = config.model_copy(update={"decode": config.decode.greedy()})
+    decode = config.decode.greedy().model_copy(update={"tags": model.compared_tags})
+    greedy = config.model_copy(update={"decode": decode})
     ours = load_engine(run, greedy, "cpu")
     try:
         return compare_with_reference(ours, model.load_reference(), lines)

@@ -14,7 +14,13 @@ from pydantic import BaseModel, ValidationError
 from nmt.config.model_config import TransformerConfig
 from nmt.config.sections.base import ConflictCollector
 from nmt.core.console import replace_unprintable
-from nmt.data.tokenizer.vocabulary import unused_piece
+from nmt.data.tokenizer.tokenizer import Tokenizer
+from nmt.data.tokenizer.vocabulary import (
+    ImportedVocabulary,
+    append_vocabulary,
+    split_vocabulary,
+    unused_piece,
+)
 from nmt.errors import DataError, show_value
 
 MAX_CONFIG_BYTES = 2**20
@@ -73,9 +79,9 @@ def _require_different_keys(items: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
-def read_optional_json(file: Path) -> dict[str, Any]:
+def read_optional_json(file: Path, max_bytes: int = MAX_CONFIG_BYTES) -> dict[str, Any]:
     """Return a JSON object, {} if the file does not exist."""
-    return read_json(file) if file.exists() else {}
+    return read_json(file, max_bytes) if file.exists() else {}
 
 
 def parse_settings(kind: type[M], content: dict[str, Any], file: Path) -> M:
@@ -130,3 +136,18 @@ def read_vocabulary(file: Path, size: int) -> list[str]:
             raise DataError(f"{file}: expected pieces of text, got {show_value(piece)}")
         pieces[token] = piece
     return [pieces.get(token, unused_piece(token)) for token in range(size)]
+
+
+def load_sentencepiece(file: Path) -> Tokenizer:
+    """Return a validated SentencePiece model; raise DataError if the file is missing or damaged."""
+    require_file(file)
+    return Tokenizer.load(file)
+
+
+def add_vocabulary(file: Path, vocabulary: ImportedVocabulary) -> bytes:
+    """Return a validated SentencePiece model with the vocabulary."""
+    model, _ = split_vocabulary(load_sentencepiece(file).model, str(file))
+    try:
+        return append_vocabulary(model, vocabulary)
+    except ValueError as error:
+        raise DataError(f"{file.parent}: vocabulary: {error}") from None

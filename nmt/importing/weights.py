@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -23,6 +24,7 @@ from nmt.importing.model_folder import (
 )
 from nmt.importing.pickled_tensors import load_pickled_tensors
 from nmt.models.build import build_model, weights_of
+from nmt.models.layers import POSITION_BASE
 
 SHARD_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*\.safetensors")
 """Names of weight files in an index: files of the same folder."""
@@ -131,6 +133,18 @@ def weight_shapes(
     with torch.device("meta"):
         model = build_model(config, src_vocab_size, tgt_vocab_size, pad=0)
     return {name: tuple(weight.shape) for name, weight in weights_of(model).items()}
+
+
+def tensor2tensor_positions(length: int, width: int) -> Tensor:
+    """Return the sinusoids of tensor2tensor, length x width: p / 10000^(i / (width / 2 - 1)).
+
+    Marian and fairseq have the same. Vaswani et al. 2017, section 3.5, divide i by width / 2;
+    `sinusoidal_positions` does the same as the paper.
+    """
+    steps = torch.arange(width // 2, dtype=torch.float32)
+    frequencies = torch.exp(steps * (-math.log(POSITION_BASE) / (width // 2 - 1)))
+    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
+    return torch.cat([angles.sin(), angles.cos()], -1)
 
 
 def read_finite(source: TensorSource, name: str) -> Tensor:

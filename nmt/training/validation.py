@@ -19,7 +19,7 @@ from nmt.core.run_dir import RunDir
 from nmt.data.batching.batches import plan_eval_batches
 from nmt.data.batching.loader import MicroBatch, build_micro_batch
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.device.precision import Precision
 from nmt.errors import DataError
 from nmt.models.interface import evaluation_mode
@@ -31,9 +31,7 @@ from nmt.training.signals import Signals
 NUM_SAMPLES = 3
 """Number of translations that are shown at each validation."""
 
-Tags = tuple[int, ...]
-"""Token ids of the tags of a text set."""
-Translate = Callable[[Sequence[str], Tags], list[str]]
+Translate = Callable[[Sequence[str], TagIds], list[str]]
 """Translates lines of a text set with these tags."""
 OpenTranslator = Callable[[], Translate]
 """Returns a translator with the current weights of the model."""

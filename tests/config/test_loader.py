@@ -23,7 +23,7 @@ from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names
 from nmt.config.sections.data import FilePair, TextSet, TrainSet
 from nmt.config.text_sets import text_set_languages, text_set_names
-from nmt.errors import ConfigError, did_you_mean
+from nmt.errors import ConfigError, did_you_mean, one_of
 from tests.support.paths import ROOT
 
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
@@ -356,6 +356,18 @@ def test_config_decode_tag_unknown_in_training_is_refused(file: Path) -> None:
     assert load(file, text + "decode: {tags: {to: fr}}\n").decode.tags == {"to": "fr"}
     [problem] = problems(file, text + "decode: {tags: {to: de}}\n")
     assert problem.startswith("a.yaml:2: decode.tags.to: tag to: expected one of fr, got 'de'")
+
+
+def test_config_target_tags_are_required_of_every_text(file: Path) -> None:
+    text = DATA.replace("[train]", "[{prefix: t, tags: {to: fr}}], target_tags: [to]")
+    [problem] = problems(file, text)
+    assert problem.startswith("a.yaml:1: data.valid: set 1: expected the tag to, which all")
+    text = text.replace("valid: valid", "valid: 9")
+    assert load(file, text).data.required_tags() == {"to"}
+    [problem] = problems(file, text.replace("[to]", "[from]"))
+    assert problem == (
+        "a.yaml:1: data.target_tags: expected a tag of the training text (to), got from"
+    )
 
 
 @pytest.mark.parametrize(
@@ -1000,6 +1012,14 @@ def test_shipped_config_loads_and_names_schema(shipped: Path) -> None:
     if "://" not in schema:
         schema_file = Path(os.path.normpath(shipped.parent / schema))
         assert schema_file == ROOT / "docs" / "config.schema.json"
+
+
+def test_one_of_lists_few_choices_or_the_nearest() -> None:
+    assert one_of(["b", "a"], "c") == "one of b, a"
+    codes = [f"{letters}_Latn" for letters in ("fra", "fur", "eng", "deu", *"abcdefghijklmnopqr")]
+    assert one_of(codes, "fr").startswith("one of 22 values such as fra_Latn, ")
+    assert one_of(codes, "eng").startswith("one of 22 values such as eng_Latn, ")
+    assert one_of(codes, "fr").count(",") == 4
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from nmt.data.corpus import corpus as corpus_module
 from nmt.data.corpus.corpus import DROPPED, Corpus, build_corpus, is_complete, require_pairs
 from nmt.data.corpus.preprocessing import MIN_CHUNKS_FOR_WORKERS, Preprocessor
 from nmt.data.text.reader import Links, Pair
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError, RunError
 from tests.support.data.memory_chunks import MemoryChunk, corpus_from_pairs, make_chunks
@@ -96,14 +96,14 @@ def test_corpus_concatenates_text_sets(
     corpus = Corpus.load(tmp_path)
     assert_corpus_equals(corpus, [pair for pairs in texts for pair in pairs], tokenizers)
     assert corpus.sizes == list(map(len, texts))
-    assert corpus.tags == [()] * 11
+    assert corpus.tags == [TagIds()] * 11
 
 
 def test_build_corpus_prepends_tags_to_sources(tmp_path: Path, tokenizers: Tokenizers) -> None:
     tags = tuple(tokenizers.src.reserved[:2])
-    corpus = corpus_from_pairs(PAIRS, tokenizers.with_tags(tags), tmp_path / "c")
-    assert corpus.tags == [tags]
-    assert_corpus_equals(corpus, PAIRS, tokenizers.with_tags(tags))
+    corpus = corpus_from_pairs(PAIRS, tokenizers.with_tags(TagIds(tags)), tmp_path / "c")
+    assert corpus.tags == [TagIds(tags)]
+    assert_corpus_equals(corpus, PAIRS, tokenizers.with_tags(TagIds(tags)))
     assert all(tuple(corpus.row("src", i)[:2]) == tags for i in range(len(PAIRS)))
     assert corpus.row("tgt", 0).tolist() == tokenizers.tgt.encode([PAIRS[0][1]])[0]
 

@@ -16,7 +16,7 @@ from nmt.data.corpus.corpus import Corpus, build_corpus
 from nmt.data.corpus.preprocessing import Preprocessor
 from nmt.data.corpus.text_set_reader import TextSetReader
 from nmt.data.text.reader import read_lines
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from tests.support.paths import DEMO
 
@@ -42,7 +42,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory, tokenizers: Tokenizers) -> 
     folders = []
     for index, (name, tags) in enumerate(zip(("test", "valid", "long"), TAGS, strict=True)):
         reader = TextSetReader([(DEMO / f"{name}.en", DEMO / f"{name}.fr")])
-        preprocessor = Preprocessor(None, tokenizers.with_tags(tags), max_length=200)
+        preprocessor = Preprocessor(None, tokenizers.with_tags(TagIds(tags)), max_length=200)
         set_corpus = build_corpus(reader.chunks(), preprocessor, folder / str(index), {})
         folders.append(set_corpus.folders[0])
     return Corpus(*folders)

@@ -16,7 +16,7 @@ from nmt.config.sections.tokenizer import RESERVED_PIECES, TokenizerConfig
 from nmt.core.run_dir import RunDir
 from nmt.data.text.reservoir_sampling import reservoir_sample
 from nmt.data.tokenizer.storage import load_tokenizers, read_tokenizer_meta, save_tokenizers
-from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, Tokenizer, Tokenizers
+from nmt.data.tokenizer.tokenizer import BOS, EOS, PAD, UNK, TagIds, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.errors import DataError
 from tests.support.paths import CORPORA
@@ -270,7 +270,7 @@ def test_is_joint_compares_models_without_tags() -> None:
     char, bpe = train("char"), train("bpe")
     joint = Tokenizers(char, Tokenizer(char.model))
     assert joint.is_joint
-    assert joint.with_tags((4, 5)).is_joint
+    assert joint.with_tags(TagIds((4, 5))).is_joint
     assert not Tokenizers(char, bpe).is_joint
 
 

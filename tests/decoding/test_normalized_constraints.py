@@ -8,7 +8,7 @@ import pytest
 
 from nmt.config.sections.tokenizer import NormalizationStep, TokenizerConfig
 from nmt.data.text.normalization import Normalizer
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.decoding.constraints.lexical_constraints import encode_constraints
 from nmt.decoding.constraints.placeholders import protect
@@ -122,5 +122,7 @@ def test_encode_maps_pieces_to_words_of_the_line(
 def test_tokenizers_with_tags_take_languages_of_tags(tokenizer: Tokenizer) -> None:
     src = Normalizer(("moses",), "en", {7: "fr"})
     tgt = Normalizer(("moses",), "de", {8: "cs"})
-    tokenizers = Tokenizers(tokenizer, tokenizer).with_normalizers((src, tgt)).with_tags((8, 7))
+    tokenizers = (
+        Tokenizers(tokenizer, tokenizer).with_normalizers((src, tgt)).with_tags(TagIds((8, 7)))
+    )
     assert [side and side.language for side in tokenizers.normalizers] == ["fr", "cs"]

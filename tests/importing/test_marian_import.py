@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,7 @@ from nmt.runs.clear_run import clear_run
 from nmt.runs.summary import summarize_run
 from tests.support.command_line import nmt
 from tests.support.models.marian_folders import make_text, write_marian_folder
-
-transformers = pytest.importorskip("transformers", reason="needs nmt[export]")
+from tests.support.models.transformers_search import SEARCH, generate, transformers
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
 LAYOUTS: dict[str, dict[str, Any]] = {
@@ -32,8 +30,6 @@ LAYOUTS: dict[str, dict[str, Any]] = {
     "untied": {"separate": True, "tie_word_embeddings": False},
     "tags": {"tags": [">>deu<<", ">>fra<<"], "activation_function": "relu"},
 }
-MAX_LENGTH = 40
-SEARCH = ["decode.stop=exact", f"decode.max_length={MAX_LENGTH}", "decode.max_length_ratio=1000"]
 SRC, TGT = make_text(0), make_text(3)
 
 
@@ -48,60 +44,6 @@ def load_tokenizer(folder: Path) -> Any:
 
 def load_original(folder: Path) -> Any:
     return transformers.MarianMTModel.from_pretrained(str(folder), dtype=torch.float32).eval()
-
-
-class BanAndNormalize(transformers.LogitsProcessor):  # type: ignore[misc]
-    """Ban pad, then normalize: bad_words_ids with renormalize_logits, but before EndAtLimit."""
-
-    def __init__(self, pad: int) -> None:
-        self.pad = pad
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        scores[:, self.pad] = -torch.inf
-        return scores.log_softmax(-1)
-
-
-class EndAtLimit(transformers.LogitsProcessor):  # type: ignore[misc]
-    """Force eos at the maximum length, with its own probability.
-
-    The forced_eos_token_id of transformers gives it the probability 1 instead.
-    """
-
-    def __init__(self, eos: int) -> None:
-        self.eos = eos
-
-    def __call__(self, input_ids: Any, scores: Any) -> Any:
-        if input_ids.size(1) <= MAX_LENGTH:
-            return scores
-        eos_scores = scores[:, self.eos].clone()
-        scores = scores.fill_(-torch.inf)
-        scores[:, self.eos] = eos_scores
-        return scores
-
-
-def generate(model: Any, rows: Sequence[Sequence[int]], beam_size: int) -> tuple[Any, Any]:
-    """Return the token ids of transformers without start, end and padding, and their scores."""
-    longest = max(map(len, rows))
-    pad, eos = model.config.pad_token_id, model.config.eos_token_id
-    padded = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in rows])
-    lengths = torch.tensor([[len(row)] for row in rows])
-    with torch.inference_mode():
-        output = model.generate(
-            padded,
-            attention_mask=(torch.arange(longest) < lengths).long(),
-            num_beams=beam_size,
-            early_stopping="never" if beam_size > 1 else False,
-            max_length=MAX_LENGTH + 2,
-            renormalize_logits=False,
-            logits_processor=transformers.LogitsProcessorList(
-                [BanAndNormalize(pad), EndAtLimit(eos)]
-            ),
-            output_scores=True,
-            return_dict_in_generate=True,
-        )
-    tokens = [row[1:].tolist() for row in output.sequences]
-    scores = output.sequences_scores.tolist() if beam_size > 1 else []
-    return [row[: row.index(eos)] for row in tokens], scores
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -126,11 +68,26 @@ def test_import_token_ids_and_scores_equal_transformers(layout: str, tmp_path: P
     for beam_size in (1, 4):
         engine = load_run(tmp_path / "run", f"decode.beam_size={beam_size}")
         translations = [best for [best] in engine.search(sources)]
-        expected, scores = generate(original, rows, beam_size)
+        expected, scores = generate(original, rows, beam_size, banned=[tgt.pad])
         assert [best.tokens for best in translations] == expected
         if beam_size > 1:
             assert [best.score for best in translations] == pytest.approx(scores, abs=1e-4)
         assert len({tuple(best.tokens) for best in translations}) > 10
+
+
+def test_translate_to_selects_marian_tag(tmp_path: Path) -> None:
+    write_marian_folder(tmp_path / "marian", SRC, TGT, **LAYOUTS["tags"])
+    import_model(tmp_path / "marian", tmp_path / "run", [], SRC[:3])
+    for code in ("deu", "fra"):
+        by_flag = nmt("translate", "--model", tmp_path / "run", "--to", code, stdin=SRC[0] + "\n")
+        by_text = nmt("translate", "--model", tmp_path / "run", stdin=f">>{code}<< {SRC[0]}\n")
+        assert by_flag.lines == by_text.lines
+        assert load_run(tmp_path / "run", f"decode.tags.tgt_lang={code}").tokenizers.src.encode(
+            SRC[:1]
+        ) == load_run(tmp_path / "run").tokenizers.src.encode([f">>{code}<< {SRC[0]}"])
+    result = nmt("translate", "--model", tmp_path / "run", "--to", "de", stdin="ab\n")
+    assert result.code == 2
+    assert "--to: tag tgt_lang: expected one of deu, fra, got 'de' (did you mean" in result.err
 
 
 def test_import_compares_with_transformers(

@@ -21,7 +21,7 @@ from nmt.core.run_dir import STATE, RunDir, read_json
 from nmt.data.corpus.corpus import Corpus
 from nmt.data.corpus.corpus_stage import ensure_corpus
 from nmt.data.corpus.tokenizer_stage import ensure_tokenizers
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.loading import build_line_splitter
 from nmt.decoding.translator import Translator
@@ -50,7 +50,7 @@ from nmt.training.monitoring.run_log import RunLog
 from nmt.training.planning.micro_batch_size import find_micro_batch_tokens
 from nmt.training.signals import Signals
 from nmt.training.trainer import Trainer
-from nmt.training.validation import Tags, Translate, ValidationText, Validator
+from nmt.training.validation import Translate, ValidationText, Validator
 
 logger = logging.getLogger(__name__)
 
@@ -328,7 +328,7 @@ def open_translator(
     engine = TorchEngine(model, tokenizers, settings, device, before_step=signals.check)
     translator = Translator(engine, tokenizers, settings, build_line_splitter([config]))
 
-    def translate(lines: Sequence[str], tags: Tags) -> list[str]:
+    def translate(lines: Sequence[str], tags: TagIds) -> list[str]:
         return translator.with_tags(tags).translate(lines)
 
     return translate

@@ -184,6 +184,8 @@ class DataConfig(Section):
     """Test sets, evaluated at the end of training and by `nmt evaluate`."""
     tags: list[TagText] = []
     """Tags, as name=value, in front of those of the training sets; `train.from` sets them."""
+    target_tags: list[Name] = []
+    """Names of tags that precede the target, not the source. Every text then needs all tags."""
     temperature: Annotated[float, Field(ge=1)] | None = None
     """Sampling temperature of training sets: each set is weighted by its size^(1/temperature)."""
     alignments: list[FilePath] | None = None
@@ -213,7 +215,12 @@ class DataConfig(Section):
         return list(dict.fromkeys([*first, *tags]))
 
     def required_tags(self) -> set[str]:
-        """Return the tag names that all training sets have, so that every source needs them."""
+        """Return the tag names that every text needs: those that all training sets have.
+
+        With `target_tags`, every text needs all tags.
+        """
+        if self.target_tags:
+            return {name for name, _ in self.training_tags()}
         tag_names = [set(text_set_tags(text_set)) for text_set in self.train]
         return set.intersection(*tag_names) if tag_names else set()
 

@@ -43,6 +43,7 @@ from nmt.data.corpus.preprocessing import (
     drop_duplicates,
     prepare_chunks,
 )
+from nmt.data.tokenizer.tokenizer import TagIds
 from nmt.errors import DataError, RunError
 
 META = "meta.json"
@@ -159,9 +160,12 @@ class Corpus:
         return [meta["pairs"] for meta in self.metas]
 
     @property
-    def tags(self) -> list[tuple[int, ...]]:
-        """Token ids that begin every source line, for each text set."""
-        return [tuple(meta["tag_ids"]) for meta in self.metas]
+    def tags(self) -> list[TagIds]:
+        """Token ids that begin every line, for each text set."""
+        return [
+            TagIds(tuple(meta["tag_ids"]), tuple(meta.get("target_tag_ids", ())))
+            for meta in self.metas
+        ]
 
     def total(self, key: str) -> int:
         """Return the sum of a count over all text sets, such as tgt_tokens."""
@@ -333,12 +337,18 @@ def build_corpus(
             "dropped": dict(drops.counts),
             "multi_sentence": None if preprocessor.language is None else writer.multi_sentence,
             "aligned": writer.aligned,
-            "tag_ids": list(preprocessor.tokenizers.src.tags) if preprocessor.tokenizers else [],
+            **tag_record(preprocessor.tokenizers.tags if preprocessor.tokenizers else TagIds()),
         }
         text = json.dumps(counts | meta | MANIFEST_REFERENCE, indent=1, ensure_ascii=False)
         files.write_text(temporary / META, text + "\n")
         write_manifest(temporary)
     return Corpus(folder)
+
+
+def tag_record(tags: TagIds) -> dict[str, list[int]]:
+    """Return tags as JSON values. Only text with tags in the target has `target_tag_ids`."""
+    record = {"tag_ids": list(tags.src)}
+    return record | {"target_tag_ids": list(tags.tgt)} if tags.tgt else record
 
 
 def _load_array(path: Path) -> IntegerArray:

@@ -27,7 +27,15 @@ from nmt.data.corpus.configured_text import (
     open_train_sets,
     split_train_sets,
 )
-from nmt.data.corpus.corpus import DROPPED, META, Corpus, build_corpus, is_complete, require_pairs
+from nmt.data.corpus.corpus import (
+    DROPPED,
+    META,
+    Corpus,
+    build_corpus,
+    is_complete,
+    require_pairs,
+    tag_record,
+)
 from nmt.data.corpus.filters import Cleaner, recorded_settings
 from nmt.data.corpus.preprocessing import Preprocessor
 from nmt.data.corpus.stage_changes import Say, outdated_error, refuse_change, split_settings
@@ -167,7 +175,7 @@ class _Planner:
     ) -> _PlannedSet:
         """Return one text set, with the settings and files that decide its content."""
         data = self.config.data
-        tags = find_tag_ids(self.tokenizers.src, data.training_tags(), text_set_tags(text_set))
+        tags = find_tag_ids(self.tokenizers.src, data, text_set_tags(text_set))
         tokenizers = self.tokenizers.with_tags(tags)
         max_length = data.max_length if purpose == TRAIN else None
         language = text_set_languages(text_set, data)[0] if purpose == TRAIN else None
@@ -177,7 +185,7 @@ class _Planner:
             "tokenizers": self.tokenizer_digests,
             "form": reader.layout,
             "tags": text_set_tags(text_set),
-            "tag_ids": list(tags),
+            **tag_record(tags),
             **split_settings(self.config),
         }
         if normalization := normalizers_to_dict(tokenizers.normalizers):

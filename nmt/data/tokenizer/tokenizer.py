@@ -15,12 +15,13 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import sentencepiece
 from numpy.typing import NDArray
 
+from nmt.config.sections.data import DataConfig
 from nmt.data.text.normalization import Normalizer, Normalizers
 from nmt.data.text.offset_mapping import AlignedText
 from nmt.data.text.reader import to_single_line
@@ -47,6 +48,13 @@ class Encoding:
     words: list[str]
     word_ids: list[int]
     """Index of the word of each piece; `len(words)` for tags and for trailing blanks."""
+
+
+class TagIds(NamedTuple):
+    """Token ids of the tags of a text: a line of each side begins with those of the side."""
+
+    src: tuple[int, ...] = ()
+    tgt: tuple[int, ...] = ()
 
 
 class Tokenizer:
@@ -168,7 +176,10 @@ class Tokenizer:
         aligned = None if self.normalizer is None else self.normalizer.normalize_with_spans(line)
         text = line if aligned is None else aligned.text
         mapping = self._processor.encode(text, return_type="offset_mapping")
-        encoding = _assign_words(line, mapping, aligned)
+        return self._with_tag_pieces(_assign_words(line, mapping, aligned))
+
+    def _with_tag_pieces(self, encoding: Encoding) -> Encoding:
+        """Return an encoding with the tags before its tokens."""
         if not self.tags:
             return encoding
         return replace(
@@ -179,13 +190,15 @@ class Tokenizer:
         )
 
     def decode_with_words(self, tokens: Sequence[int]) -> Encoding:
-        """Decode token ids, and assign each piece to a word of the decoded text.
+        """Decode token ids, which begin with the tags, and assign each piece to a decoded word.
 
         The pieces are those of `tokens`. `encode_with_words` of the text may return others.
         """
-        mapping = self._processor.decode(list(tokens), return_type="offset_mapping")
+        text_tokens = list(tokens)[len(self.tags) :]
+        mapping = self._processor.decode(text_tokens, return_type="offset_mapping")
         encoding = _assign_words(mapping["text"].replace(SPACE_SYMBOL, " "), mapping)
-        return replace(encoding, text=to_single_line(self.decode(tokens)))
+        encoding = replace(encoding, text=to_single_line(self.decode(text_tokens)))
+        return self._with_tag_pieces(encoding)
 
     def decode(self, tokens: Sequence[int]) -> str:
         """Return the text of token ids; pad, bos, eos and reserved pieces have no text."""
@@ -259,30 +272,39 @@ class Tokenizers:
         [tokens] = self.tgt.encode([target])
         return self.count_source_tokens(source), len(tokens)
 
+    @property
+    def tags(self) -> TagIds:
+        """The tags of both sides."""
+        return TagIds(self.src.tags, self.tgt.tags)
+
     def with_normalizers(self, normalizers: Normalizers) -> Tokenizers:
         """Return copies of both tokenizers with other normalizers."""
         src, tgt = normalizers
         return Tokenizers(self.src.with_normalizer(src), self.tgt.with_normalizer(tgt))
 
-    def with_tags(self, tags: tuple[int, ...]) -> Tokenizers:
-        """Return tokenizers that put tags before every source and normalize for their languages."""
+    def with_tags(self, tags: TagIds) -> Tokenizers:
+        """Return tokenizers that put tags before every line and normalize for their languages."""
         src, tgt = self.normalizers
-        tokenizers = Tokenizers(self.src.with_tags(tags), self.tgt)
-        return tokenizers.with_normalizers((src and src.for_tags(tags), tgt and tgt.for_tags(tags)))
+        # without tags of its own, the target has the language that a tag of the source names
+        normalizers = src and src.for_tags(tags.src), tgt and tgt.for_tags(tags.tgt or tags.src)
+        tokenizers = Tokenizers(self.src.with_tags(tags.src), self.tgt.with_tags(tags.tgt))
+        return tokenizers.with_normalizers(normalizers)
 
 
-def find_tag_ids(
-    tokenizer: Tokenizer, known_tags: Sequence[tuple[str, str]], tags: Mapping[str, str]
-) -> tuple[int, ...]:
-    """Return the token ids of tags, in the order of `known_tags`.
+def find_tag_ids(tokenizer: Tokenizer, data: DataConfig, tags: Mapping[str, str]) -> TagIds:
+    """Return the token ids of tags, in the order of `data.training_tags()`.
 
-    The tag at index i of `known_tags` uses the reserved piece i. Raises DataError if the tokenizer
-    has too few reserved pieces.
+    The tag at index i there uses the reserved piece i. Raises DataError if the tokenizer has too
+    few reserved pieces.
     """
+    known_tags = data.training_tags()
     indices = sorted(known_tags.index(tag) for tag in tags.items())
     if indices and indices[-1] >= len(tokenizer.reserved):
         raise DataError(
             f"tokenizer.model: expected {len(known_tags)} reserved pieces for tags "
             f"(<reserved_0>, <reserved_1>, ...), got {len(tokenizer.reserved)}"
         )
-    return tuple(tokenizer.reserved[index] for index in indices)
+    ids: dict[bool, list[int]] = {False: [], True: []}
+    for index in indices:
+        ids[known_tags[index][0] in data.target_tags].append(tokenizer.reserved[index])
+    return TagIds(tuple(ids[False]), tuple(ids[True]))

@@ -7,6 +7,7 @@ model, as a field of the protocol buffer that SentencePiece ignores.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -34,12 +35,12 @@ class ImportedVocabulary:
     pad: int
     unk: int
     bos: int
-    """Token id that the decoder starts with; may equal `pad`."""
+    """Token id that the decoder starts with; may equal `pad` or `eos`."""
     eos: int
     never_output: list[int]
     """Token ids that a translation never contains."""
     tags: dict[str, int]
-    """Token ids of the tags that a text may begin with, by spelling, such as >>deu<<."""
+    """Token ids of the tags. A text may begin with one that is spelled like >>deu<<."""
 
     def check(self) -> None:
         """Raise ValueError if a value is invalid."""
@@ -52,7 +53,7 @@ class ImportedVocabulary:
             raise ValueError("expected different pieces, got a repeated one")
         if not all(type(token) is int and 0 <= token < size for token in token_ids):
             raise ValueError(f"expected token ids below {size:,}, got {token_ids}")
-        if self.eos in (self.pad, self.unk, self.bos, *self.never_output):
+        if self.eos in (self.pad, self.unk, *self.never_output):
             raise ValueError(f"expected an eos for no other purpose, got {self.eos}")
 
 
@@ -178,10 +179,17 @@ class VocabularyProcessor:
     def decode(self, tokens: list[int], return_type: str | None = None) -> Any:
         """Return the text of token ids, or its offset mapping."""
         pieces = [self.vocabulary.pieces[token] for token in tokens]
+        has_text = [token not in self._controls for token in tokens]
+        text_pieces = list(itertools.compress(pieces, has_text))
         if return_type is None:
-            return self.processor.decode(pieces) if pieces else ""
-        mapping: dict[str, Any] = self.processor.decode(pieces, return_type="offset_mapping")
-        return {**mapping, "ids": tokens, "pieces": pieces}
+            return self.processor.decode(text_pieces) if text_pieces else ""
+        mapping: dict[str, Any] = self.processor.decode(text_pieces, return_type="offset_mapping")
+        spans, end = iter(mapping["offsets"]), 0
+        offsets = []
+        for is_text in has_text:
+            begin, end = next(spans) if is_text else (end, end)
+            offsets.append((begin, end))
+        return {**mapping, "ids": tokens, "pieces": pieces, "offsets": offsets}
 
     def get_piece_size(self) -> int:
         return len(self.vocabulary.pieces)

@@ -69,7 +69,7 @@ def encode_phrase(tokenizer: Tokenizer, phrase: str) -> Phrase:
     text = tokenizer.normalize(phrase).strip()
     if not text:
         raise DataError(f"required phrase: expected text, got {phrase!r}")
-    plain = tokenizer.with_normalizer(None)  # the text is normalized
+    plain = tokenizer.with_normalizer(None).with_tags(())  # the text is normalized
     after_space, with_bracket, bracket = plain.encode([text, BRACKET + text, BRACKET])
     forms = [tuple(after_space)]
     if with_bracket[: len(bracket)] == bracket:
@@ -100,7 +100,7 @@ class TokenBoundaries:
             _letter_of_byte(piece) if tokenizer.is_byte(i) else piece
             for i, piece in enumerate(pieces)
         ]
-        special = {*tokenizer.never_output, tokenizer.eos, tokenizer.unk}
+        special = {*tokenizer.never_output, *tokenizer.reserved, tokenizer.eos, tokenizer.unk}
         return cls(
             [i not in special and is_word_character(text[:1]) for i, text in enumerate(texts)],
             [i not in special and is_word_character(text[-1:]) for i, text in enumerate(texts)],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 
 from nmt.config.model_config import ModelConfig
 from nmt.config.sections.decode import DecodeConfig
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
 from nmt.errors import DataError, RunError
@@ -63,6 +64,17 @@ class CTranslate2Engine:
         self.tgt_pieces = tokenizers.tgt.pieces(range(tokenizers.tgt.vocab_size))
         self.tgt_ids = {piece: token_id for token_id, piece in enumerate(self.tgt_pieces)}
         self.source_end = [tokenizers.src.eos] if source_eos else []
+        self.tags = self.tgt_pieces_of(tokenizers.tgt.tags)
+
+    def with_tags(self, tags: TagIds) -> CTranslate2Engine:
+        """Return an engine of the same model with other target tags."""
+        engine = copy.copy(self)
+        engine.tags = self.tgt_pieces_of(tags.tgt)
+        return engine
+
+    def tgt_pieces_of(self, tokens: Sequence[int]) -> list[str]:
+        """Return the pieces of target token ids."""
+        return [self.tgt_pieces[token] for token in tokens]
 
     def search(
         self,
@@ -111,13 +123,13 @@ class CTranslate2Engine:
         """
         results = self.translator.score_batch(
             [self._source_pieces(source) for source, _ in pairs],
-            [[self.tgt_pieces[token] for token in target] for _, target in pairs],
+            [self.tgt_pieces_of(target) for _, target in pairs],
             max_input_length=NO_LIMIT,
             max_batch_size=self.settings.batch_size,
         )
         hypotheses = []
         for (_, target), result in zip(pairs, results, strict=True):
-            log_prob = sum(result.log_probs)  # of all tokens and eos
+            log_prob = sum(result.log_probs[len(self.tags) :])  # of all other tokens and eos
             length_penalty = (len(target) + 1) ** self.settings.length_penalty
             hypotheses.append(Hypothesis(list(target), log_prob / length_penalty, log_prob))
         return hypotheses
@@ -134,6 +146,7 @@ class CTranslate2Engine:
         max_batch_size = min(settings.batch_size, settings.batch_tokens // (length + 1))
         futures: list[Any] = self.translator.translate_batch(
             [self._source_pieces(source) for source in sources],
+            target_prefix=[self.tags] * len(sources) if self.tags else None,
             beam_size=settings.beam_size,
             num_hypotheses=nbest,
             length_penalty=settings.length_penalty,

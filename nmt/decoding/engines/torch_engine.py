@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -9,7 +10,7 @@ from functools import cached_property
 import torch
 
 from nmt.config.sections.decode import DecodeConfig
-from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizers
 from nmt.decoding.constraints.lexical_constraints import (
     PHRASES_NEED_BEAM_SEARCH,
     LexicalConstraints,
@@ -23,6 +24,7 @@ from nmt.decoding.search.forced_decoding import ForcedDecoder
 from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
 from nmt.decoding.search.logits_processors import (
     ForcedPrefix,
+    ForcedTags,
     LogitsProcessor,
     build_logits_processors,
 )
@@ -69,6 +71,15 @@ class TorchEngine:
         self.before_step = before_step
         self.forced_decoder = ForcedDecoder(model, tokenizers, settings, device)
         self.processors = build_logits_processors(settings, tokenizers.tgt)
+
+    def with_tags(self, tags: TagIds) -> TorchEngine:
+        """Return an engine of the same model with other target tags."""
+        engine = copy.copy(self)
+        engine.tokenizers = self.tokenizers.with_tags(tags)
+        engine.forced_decoder = ForcedDecoder(
+            self.model, engine.tokenizers, self.settings, self.device
+        )
+        return engine
 
     @cached_property
     def token_boundaries(self) -> TokenBoundaries:
@@ -227,6 +238,8 @@ class TorchEngine:
         processors: list[LogitsProcessor] = list(self.processors)
         if has_prefix:
             processors.append(ForcedPrefix())
+        if self.tokenizers.tgt.tags:
+            processors.append(ForcedTags(self.tokenizers.tgt.tags))
         vocabulary: OutputVocabulary
         if self.shortlist is None:
             vocabulary = FullVocabulary(self.model, self.tokenizers.tgt, self.device)

@@ -38,7 +38,7 @@ class _ForcedBatch:
     log_probs: Tensor
     """B x T x V."""
     target_log_probs: Tensor
-    """B x T log-probabilities of the target tokens, on the CPU."""
+    """B x T log-probabilities of the target tokens, on the CPU; 0 for tags."""
     target_mask: Tensor
     """B x T bool, on the CPU: False for padding."""
     trace: Trace | None
@@ -166,11 +166,13 @@ class ForcedDecoder:
         longest = hidden.size(1)
         target_ids = pad_rows(targets, longest, self.tokenizers.tgt.pad).to(self.device)
         log_probs = self.vocabulary.log_probs(hidden)
+        target_log_probs = log_probs.gather(2, target_ids[:, :, None])[:, :, 0].cpu()
+        target_log_probs[:, : len(self.tokenizers.tgt.tags)] = 0.0  # the search forces tags
         lengths = torch.tensor([len(target) for target in targets])
         return _ForcedBatch(
             targets=targets,
             log_probs=log_probs,
-            target_log_probs=log_probs.gather(2, target_ids[:, :, None])[:, :, 0].cpu(),
+            target_log_probs=target_log_probs,
             target_mask=torch.arange(longest) < lengths[:, None],
             trace=attention,
         )

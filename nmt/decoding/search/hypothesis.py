@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nmt.config.sections.decode import DecodeConfig
+from nmt.data.tokenizer.tokenizer import TagIds
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 
 EXTRA_LENGTH = 10
@@ -50,7 +51,10 @@ class TokenScores:
 
 
 class Engine(Protocol):
-    """Searches and scores token ids."""
+    """Searches and scores token ids. All targets begin with the target tags of the engine."""
+
+    def with_tags(self, tags: TagIds) -> Engine:
+        """Return an engine of the same model with other target tags."""
 
     def search(
         self,

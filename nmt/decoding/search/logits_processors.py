@@ -153,10 +153,24 @@ class ForcedPrefix(BatchedTensors, LogitsProcessor):
         return log_probs.masked_fill_(in_prefix, -math.inf).scatter_(2, token, forced)
 
 
+class ForcedTags(LogitsProcessor):
+    """Forces each hypothesis to begin with the target tags, which get the probability 1."""
+
+    def __init__(self, tags: Sequence[int]) -> None:
+        self.tags = tags
+
+    def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
+        for position, tag in enumerate(self.tags):
+            is_here = (step.state.lengths == position)[:, None, None]
+            log_probs = log_probs.masked_fill_(is_here, -math.inf)
+            log_probs[:, :, tag : tag + 1].masked_fill_(is_here, 0.0)
+        return log_probs
+
+
 def build_logits_processors(settings: DecodeConfig, tgt: Tokenizer) -> list[LogitsProcessor]:
     """Return the processors of the decode settings.
 
-    TorchEngine adds ForcedPrefix behind them if a request has a prefix. Raises ConfigError if a
+    TorchEngine adds ForcedPrefix and ForcedTags behind them. Raises ConfigError if a
     piece of `decode.forbid` is eos or not in the target vocabulary.
     """
     processors: list[LogitsProcessor] = []

@@ -7,25 +7,28 @@ an output bias, and tokenizers that number the pieces of two SentencePiece model
 from __future__ import annotations
 
 import re
+import warnings
 from pathlib import Path
+from typing import Any
+
+import torch
 
 from nmt.config.model_config import TransformerConfig
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
-from nmt.data.tokenizer.vocabulary import ImportedVocabulary, append_vocabulary, split_vocabulary
+from nmt.data.tokenizer.vocabulary import ImportedVocabulary
 from nmt.errors import DataError, show_value
-from nmt.importing.huggingface.marianmt_reference import load_marian_reference
 from nmt.importing.huggingface.marianmt_settings import MarianSettings, MarianTokenizerSettings
+from nmt.importing.huggingface.reference import TransformersReference, load_model
 from nmt.importing.huggingface.transformer_weights import convert_weights
 from nmt.importing.imported_model import ImportedModel
 from nmt.importing.model_folder import (
-    check_model_config,
+    add_vocabulary,
     parse_settings,
-    read_json,
     read_optional_json,
     read_vocabulary,
-    require_file,
 )
 from nmt.importing.weights import open_weights
+from nmt.models.layers import sinusoidal_positions
 
 LANGUAGE_TAG = re.compile(r">>([A-Za-z0-9_-]+)<<")
 """A piece that names the target language."""
@@ -33,7 +36,7 @@ LANGUAGE_TAG = re.compile(r">>([A-Za-z0-9_-]+)<<")
 
 def read_marian(folder: Path) -> ImportedModel:
     """Read and check a MarianMT folder; raise DataError with the reason if nmt cannot import it."""
-    settings = _read_settings(folder)
+    settings = MarianSettings.read(folder)
     tokenizer_file = folder / "tokenizer_config.json"
     tokenizer_settings = parse_settings(
         MarianTokenizerSettings, read_optional_json(tokenizer_file), tokenizer_file
@@ -46,19 +49,19 @@ def read_marian(folder: Path) -> ImportedModel:
             TransformerConfig(**model_config),
             (settings.vocab_size, settings.tgt_vocab_size),
             folder,
+            lambda length, width: sinusoidal_positions(torch.arange(length), width),
         )
     is_joint = not tokenizer_settings.separate_vocabs
     sizes = {"src": settings.vocab_size, "tgt": settings.tgt_vocab_size}
     languages = {"src": tokenizer_settings.source_lang, "tgt": tokenizer_settings.target_lang}
+    data: dict[str, Any] = {side: code for side, code in languages.items() if code}
+    if tags := tokenizers.src.pieces(tokenizers.src.reserved):
+        data["tags"] = [f"tgt_lang={tag.strip('<>')}" for tag in tags]
     config = {
-        "data": {side: code for side, code in languages.items() if code},
+        "data": data,
         "tokenizer": {"joint": is_joint, "vocab_size": sizes["src"] if is_joint else sizes},
         "model": model_config,
-        "decode": {
-            "beam_size": settings.num_beams,
-            "length_penalty": settings.length_penalty,
-            "length_norm": "average",
-        },
+        "decode": settings.to_decode_config(),
     }
     return ImportedModel(
         layout="MarianMT",
@@ -68,17 +71,6 @@ def read_marian(folder: Path) -> ImportedModel:
         package="transformers",
         load_reference=lambda: load_marian_reference(folder, settings, tokenizer_settings),
     )
-
-
-def _read_settings(folder: Path) -> MarianSettings:
-    """Return the settings of config.json, with those of generation_config.json for search."""
-    file = folder / "config.json"
-    content = {**read_json(file), **read_optional_json(folder / "generation_config.json")}
-    content = {key: value for key, value in content.items() if value is not None}
-    settings = parse_settings(MarianSettings, content, file)
-    settings.check(folder)
-    check_model_config(settings.to_model_config(), file)
-    return settings
 
 
 def _read_tokenizers(
@@ -112,7 +104,7 @@ def _read_tokenizers(
             f"{vocabulary_files[1].name}, got {settings.eos_token_id}"
         )
     src_pad = src.index(pad if pad in src else unk)  # a mask hides padding
-    tags = {piece: token for token, piece in enumerate(src) if LANGUAGE_TAG.fullmatch(piece)}
+    tags = {piece: src.index(piece) for piece in sorted(filter(LANGUAGE_TAG.fullmatch, src))}
     is_joint = not tokenizer_settings.separate_vocabs
     vocabularies = (
         ImportedVocabulary(
@@ -135,17 +127,34 @@ def _read_tokenizers(
         ),
     )
     models = (
-        _with_vocabulary(folder / name, vocabulary)
+        add_vocabulary(folder / name, vocabulary)
         for name, vocabulary in zip(("source.spm", "target.spm"), vocabularies, strict=True)
     )
     return Tokenizers(*(Tokenizer(model, str(folder)) for model in models))
 
 
-def _with_vocabulary(file: Path, vocabulary: ImportedVocabulary) -> bytes:
-    """Return a validated SentencePiece model with the vocabulary."""
-    require_file(file)
-    model, _ = split_vocabulary(Tokenizer.load(file).model, str(file))
-    try:
-        return append_vocabulary(model, vocabulary)
-    except ValueError as error:
-        raise DataError(f"{file.parent}: vocabulary: {error}") from None
+def load_marian_reference(
+    folder: Path, settings: MarianSettings, tokenizer_settings: MarianTokenizerSettings
+) -> TransformersReference:
+    """Build the model and the tokenizer of a checked MarianMT folder in transformers."""
+    from transformers import MarianConfig, MarianMTModel, MarianTokenizer
+
+    unk, eos, pad = tokenizer_settings.special_tokens()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # transformers recommends sacremoses, but does not use it
+        tokenizer = MarianTokenizer(
+            source_spm=str(folder / "source.spm"),
+            target_spm=str(folder / "target.spm"),
+            vocab=str(folder / "vocab.json"),
+            target_vocab_file=str(folder / "target_vocab.json"),
+            separate_vocabs=tokenizer_settings.separate_vocabs,
+            unk_token=unk,
+            eos_token=eos,
+            pad_token=pad,
+        )
+    return TransformersReference(
+        load_model(folder, settings, MarianMTModel, MarianConfig),
+        settings,
+        lambda line: [int(token) for token in tokenizer(line).input_ids],
+        settings.never_output(),
+    )

@@ -5,7 +5,8 @@ MarianMT, M2M100 and NLLB have the same names for the same parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -14,7 +15,6 @@ from torch import Tensor
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
 from nmt.importing.weights import LAYER, Shape, TensorSource, read_finite, weight_shapes
-from nmt.models.layers import sinusoidal_positions
 
 PARTS = {
     **dict.fromkeys(("attention", "past"), "self_attn"),
@@ -30,25 +30,44 @@ PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "output": 
 SHARED = "model.shared.weight"
 SOURCE, TARGET = "model.encoder.embed_tokens.weight", "model.decoder.embed_tokens.weight"
 OUTPUT, OUTPUT_BIAS = "lm_head.weight", "final_logits_bias"
-POSITIONS = [f"model.{side}.embed_positions.weight" for side in ("encoder", "decoder")]
+FINAL_NORM = re.compile(r"(encoder|decoder)_norm\.(weight|bias)")
+"""Names in nmt of the norms behind the last layers, which a pre-norm model has."""
+POSITIONS = [
+    f"model.{side}.embed_positions.{name}"
+    for side in ("encoder", "decoder")
+    for name in ("weight", "weights")
+]
+"""Names of stored position vectors: in MarianMT, and in older files of M2M100."""
 POSITION_TOLERANCE = 2e-3
 """Tolerance of stored position vectors, which may be rounded to fp16."""
 Aliases = Mapping[str, Sequence[str]]
 """For each weight of nmt, the names of equal tensors in the source; it has at least one."""
 
 
-def transformer_aliases(config: TransformerConfig, names: Iterable[str]) -> Aliases:
-    """Return the names in transformers of the weights `names`, except the output bias."""
+def transformer_aliases(
+    config: TransformerConfig, names: Iterable[str], present: Container[str]
+) -> Aliases:
+    """Return the names in transformers of the weights `names`, except the output bias.
+
+    `present` are the names in the source. M2M100 without tied weights has one embedding for both
+    sides up to transformers 4, and one for each side, besides an unused one, from 5.
+    """
     aliases: dict[str, Sequence[str]] = {}
     for name in names:
         if match := LAYER.fullmatch(name):
             aliases[name] = [_layer_name(*match.groups())]
+        elif match := FINAL_NORM.fullmatch(name):
+            aliases[name] = [f"model.{match[1]}.layer_norm.{match[2]}"]
     if config.tie == "all":
         aliases["src.embedding.weight"] = (SHARED, SOURCE, TARGET, OUTPUT)
     else:
         is_tied = config.tie == "target"
-        aliases["src.embedding.weight"] = (SOURCE,)
-        aliases["tgt.embedding.weight"] = (TARGET, OUTPUT) if is_tied else (TARGET,)
+        source, target = (
+            SHARED if SHARED in present and name not in present else name
+            for name in (SOURCE, TARGET)
+        )
+        aliases["src.embedding.weight"] = (source,)
+        aliases["tgt.embedding.weight"] = (target, OUTPUT) if is_tied else (target,)
         if not is_tied:
             aliases["output.weight"] = (OUTPUT,)
     return aliases
@@ -67,20 +86,22 @@ def convert_weights(
     config: TransformerConfig,
     vocab_sizes: tuple[int, int],
     where: Path,
+    positions: Callable[[int, int], Tensor],
 ) -> dict[str, Tensor]:
-    """Return the weights of nmt's model in fp32.
+    """Return the weights of nmt's model in fp32, except learned positions.
 
-    The biases of keys are dropped, because they add a constant to all scores of a query. Raises
-    DataError, which begins with `where`, if names or shapes differ, before any tensor is read.
+    `positions` returns the position vectors of the model, length x width. The biases of keys are
+    dropped, because they add a constant to all scores of a query. Raises DataError, which begins
+    with `where`, if names or shapes differ, before any tensor is read.
     """
     shapes = weight_shapes(config, *vocab_sizes)
-    aliases = transformer_aliases(config, shapes)
+    aliases = transformer_aliases(config, shapes, source.shapes)
     _check_shapes(source, aliases, shapes, where)
     weights = {name: _read_equal(source, names, where) for name, names in aliases.items()}
     weights["output.bias"] = torch.zeros(shapes["output.bias"])
     if OUTPUT_BIAS in source.shapes:
         weights["output.bias"] = read_finite(source, OUTPUT_BIAS)[0]
-    _check_positions(source, where)
+    _check_positions(source, positions, where)
     return weights
 
 
@@ -90,6 +111,7 @@ def _check_shapes(
     """Raise DataError that names the first tensor that is missing, unknown, or of another shape."""
     expected: dict[str, Shape] = {
         OUTPUT_BIAS: (1, *shapes["output.bias"]),
+        SHARED: shapes["src.embedding.weight"],
         **{alias: shapes[name] for name, names in aliases.items() for alias in names},
     }
     for name, shape in shapes.items():
@@ -119,12 +141,13 @@ def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tens
     return first
 
 
-def _check_positions(source: TensorSource, where: Path) -> None:
-    """Raise DataError if stored position vectors are not sinusoids, sines first."""
+def _check_positions(
+    source: TensorSource, positions: Callable[[int, int], Tensor], where: Path
+) -> None:
+    """Raise DataError if stored position vectors are not those of the model."""
     for name in POSITIONS:
         if name not in source.shapes:
             continue
         stored = read_finite(source, name)
-        sinusoids = sinusoidal_positions(torch.arange(len(stored)), stored.size(1))
-        if not torch.allclose(stored, sinusoids, rtol=0, atol=POSITION_TOLERANCE):
+        if not torch.allclose(stored, positions(*stored.shape), rtol=0, atol=POSITION_TOLERANCE):
             raise DataError(f"{where}: {name}: expected sinusoidal positions, got other values")

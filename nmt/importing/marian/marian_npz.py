@@ -142,7 +142,7 @@ def _model_config(settings: dict[str, Any], arrays: Arrays, file: Path) -> dict[
         "decoder": "ssru" if autoreg == "rnn" else "transformer",
         "norm_position": "post",
         "norm_epsilon": NORM_EPSILON,
-        "positions": "learned",  # see marian_positions
+        "positions": "learned",  # see tensor2tensor_positions
         "max_positions": MAX_POSITIONS,
         "activation": settings.get("transformer-ffn-activation", "swish"),
         "tie": "all" if is_joint else "target" if tied_tgt else "none",

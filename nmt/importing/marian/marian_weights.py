@@ -6,7 +6,6 @@ decoder starts with a zero vector, which becomes the embedding of bos.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,8 +17,7 @@ from torch import Tensor
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
 from nmt.importing.marian.archive import Arrays
-from nmt.importing.weights import LAYER, weight_shapes
-from nmt.models.layers import POSITION_BASE
+from nmt.importing.weights import LAYER, tensor2tensor_positions, weight_shapes
 
 ATTENTION = {"query": "q", "key": "k", "value": "v", "output": "o"}
 BLOCKS = {"attention": "self", "past": "self", "cross": "context"}
@@ -88,23 +86,12 @@ def convert_weights(
         else:
             weights["output.weight"] = reader.read_rows(TRANSPOSED_OUTPUT, tgt, width)
     for side in ("src", "tgt"):
-        weights[f"{side}.position.weight"] = marian_positions(config.max_positions, width)
+        weights[f"{side}.position.weight"] = tensor2tensor_positions(config.max_positions, width)
     weights["output.bias"] = add_rows(reader.read(OUTPUT_BIAS, (1, tgt.pieces))[0], tgt)
     reader.check_all_read()
     if {name: tuple(weight.shape) for name, weight in weights.items()} != shapes:
         raise DataError(f"{where}: expected all weights of the model, got others")
     return weights
-
-
-def marian_positions(length: int, width: int) -> Tensor:
-    """Return Marian's position vectors, length x width: p / 10000^(i / (width / 2 - 1)).
-
-    Vaswani et al. 2017, section 3.5, divide i by width / 2; `sinusoidal_positions` does the same.
-    """
-    steps = torch.arange(width // 2, dtype=torch.float32)
-    frequencies = torch.exp(steps * (-math.log(POSITION_BASE) / (width // 2 - 1)))
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
-    return torch.cat([angles.sin(), angles.cos()], -1)
 
 
 def layer_name(config: TransformerConfig, side: str, index: str, part: str, kind: str) -> str:

@@ -89,6 +89,8 @@ def changed_settings(new: Config, old: Config, accept_changes: bool = False) -> 
         tokenizer_changes.append(
             f"the tags of data.train: {_format_tags(old_tags)} -> {_format_tags(new_tags)}"
         )
+    if new.data.target_tags != old.data.target_tags:
+        tokenizer_changes.append("data.target_tags")
     if tokenizer_changes:
         listed = "; ".join([*tokenizer_changes, *fixed_changes])
         raise RunError(
@@ -182,7 +184,7 @@ def validation_digest(config: Config, valid: Corpus) -> str:
     """
     digest = hashlib.sha256(f"{config.train.stop_score} {config.data.tgt}".encode())
     for tags, size in zip(valid.tags, valid.sizes, strict=True):
-        digest.update(f" {size} {tags}".encode())
+        digest.update(f" {size} {tags.src}{tags.tgt or ''}".encode())
     for shard in valid.shards:
         for side in SIDES:
             digest.update(shard.text(side))

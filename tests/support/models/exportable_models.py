@@ -24,6 +24,7 @@ class FakeTokenizer:
 
     pad, unk, bos, eos = PAD, UNK, BOS, EOS
     never_output = [PAD, CONTROL, BOS]
+    tags: tuple[int, ...] = ()
     vocab_size = VOCAB
 
     def pieces(self, tokens: Iterable[int]) -> list[str]:

@@ -33,14 +33,15 @@ def make_text(seed: int, lines: int = 300) -> list[str]:
     return [" ".join(rng.choices(words, k=rng.randint(3, 12))) + "." for _ in range(lines)]
 
 
-def train_sentencepiece(lines: Sequence[str], size: int) -> bytes:
-    """Return a unigram model as those of OPUS-MT: without byte pieces, and without pad."""
+def train_sentencepiece(lines: Sequence[str], size: int, model_type: str = "unigram") -> bytes:
+    """Return a model as those of OPUS-MT: without byte pieces, and without pad."""
     stream = io.BytesIO()
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter(lines),
         model_writer=stream,
         vocab_size=size,
-        hard_vocab_limit=False,
+        model_type=model_type,
+        hard_vocab_limit=model_type != "unigram",
         minloglevel=2,
     )
     return stream.getvalue()

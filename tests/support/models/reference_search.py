@@ -39,6 +39,8 @@ class FakeTokenizer:
     pad, bos, eos = PAD, BOS, EOS
     unk = CONTROL
     never_output = [PAD, CONTROL, BOS]
+    reserved: tuple[int, ...] = ()
+    tags: tuple[int, ...] = ()
 
     def __init__(self, vocab_size: int) -> None:
         self.vocab_size = vocab_size

@@ -16,7 +16,7 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.core.run_dir import RunDir
 from nmt.data.batching.loader import RankBatch
 from nmt.data.corpus.corpus import Corpus
-from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
+from nmt.data.tokenizer.tokenizer import TagIds, Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import train_tokenizer
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
@@ -78,7 +78,7 @@ def encoded_text(tmp_path_factory: pytest.TempPathFactory) -> tuple[Tokenizers, 
     both = Tokenizer(train_tokenizer(lines, config, exact=False, name="both sides"))
     tokenizers = Tokenizers(both, both)
     corpus_from_pairs(pairs[:45], tokenizers, folder / "0")
-    corpus_from_pairs(pairs[45:], tokenizers.with_tags((both.reserved[0],)), folder / "1")
+    corpus_from_pairs(pairs[45:], tokenizers.with_tags(TagIds((both.reserved[0],))), folder / "1")
     return tokenizers, Corpus(folder / "0", folder / "1")
 
 
