@@ -23,6 +23,7 @@ from nmt.errors import NMTError
 from nmt.export.exporter import export_run
 from nmt.importing.importer import import_model
 from nmt.interpret.explainer import load_explainer
+from nmt.serving.translation.served_model import ModelOptions, ServedModel
 from tests.support.command_line import nmt
 from tests.support.models.m2m100_folders import write_m2m100_folder, write_nllb_folder
 from tests.support.models.marian_folders import make_text
@@ -122,6 +123,11 @@ def test_translate_unknown_language_names_nearest(tmp_path: Path) -> None:
     assert "--to: tag tgt_lang: expected one of 100 values such as fr, " in result.err
     assert result.err.count("\n") == 1
     assert len(result.err) < 200
+
+
+def test_served_model_with_target_tags_is_refused(run: Path) -> None:
+    with pytest.raises(NMTError, match=r"data\.target_tags: expected none, because nmt serve"):
+        ServedModel(run, ModelOptions())
 
 
 def test_with_tags_changes_target_language(run: Path) -> None:

@@ -15,6 +15,7 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import PairScore, Translation
 from nmt.decoding.loading import load_translator, require_tags, with_tags
 from nmt.decoding.translator import Translator, TranslatorFeatures
+from nmt.errors import ConfigError
 from nmt.interpret.character_links import CharacterLink, link_characters
 from nmt.interpret.explainer import MAX_CHARACTERS, Explainer
 from nmt.interpret.explanation import Explanation
@@ -50,6 +51,13 @@ class ServedModel:
         self.folder = folder
         run = open_model(folder)
         config = load_config(run.config, list(options.overrides))
+        if config.data.target_tags:
+            raise ConfigError(
+                [
+                    "data.target_tags: expected none, because nmt serve searches for all target "
+                    f"languages together, got {', '.join(config.data.target_tags)} ({run.path})"
+                ]
+            )
         self.pairs = model_language_pairs(config)
         for tags in self.pairs.values():
             require_tags(config, tags)

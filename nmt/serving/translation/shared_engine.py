@@ -12,6 +12,7 @@ from threading import Lock, Thread
 
 import torch
 
+from nmt.data.tokenizer.tokenizer import TagIds
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
 from nmt.decoding.engines.torch_engine import TorchEngine
@@ -121,6 +122,10 @@ class JobEngine:
 
     def __init__(self, shared: SharedEngine, job: Job) -> None:
         self.shared, self.job = shared, job
+
+    def with_tags(self, tags: TagIds) -> JobEngine:
+        """Return this engine: a served model has no target tags."""
+        return self
 
     def search(
         self,
