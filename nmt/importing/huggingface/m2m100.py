@@ -7,8 +7,6 @@ model_type.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -127,13 +125,8 @@ def _m2m100_encoder(folder: Path, table: str, language: str) -> Encode:
 
 
 def _nllb_encoder(folder: Path, language: int, eos: int) -> Encode:
-    """Return a function that encodes sources by the tokenizer of NLLB.
-
-    The tokenizer is built from the SentencePiece model alone, so it does not know the languages.
-    """
+    """Return a function that encodes sources by the tokenizer of NLLB, which is JSON and pieces."""
     from transformers import NllbTokenizer
 
-    with tempfile.TemporaryDirectory() as copy:
-        shutil.copy(folder / MODEL, copy)
-        tokenizer: Any = NllbTokenizer.from_pretrained(copy)
+    tokenizer: Any = NllbTokenizer.from_pretrained(str(folder), local_files_only=True)
     return lambda line: [language, *tokenizer(line, add_special_tokens=False).input_ids, eos]
