@@ -7,6 +7,7 @@ import logging
 import resource
 import signal
 import socket
+from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
@@ -63,9 +64,6 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     Then refuse new ones, finish those in progress, and return. A second SIGINT does not wait.
     """
     _raise_file_limit()
-    listener.listen(BACKLOG)
-    host, port, *_ = listener.getsockname()
-    logger.info(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -77,10 +75,19 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
         timeout_keep_alive=KEEP_ALIVE_SECONDS,
         backlog=BACKLOG,
     )
-    # After it has stopped, uvicorn raises the signal again for the handler from before.
+    server = uvicorn.Server(config)
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        server.should_exit = True
+
+    # uvicorn installs its own handlers when it runs. It raises the signal again after it has
+    # stopped, so that the handlers from before are called.
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda signum, frame: None)
-    uvicorn.Server(config).run([listener])
+        signal.signal(number, stop)
+    listener.listen(BACKLOG)
+    host, port, *_ = listener.getsockname()
+    logger.info(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+    server.run([listener])
     logger.info("stopped: all requests were answered")
 
 

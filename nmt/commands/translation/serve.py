@@ -63,7 +63,6 @@ def run(options: ServeOptions) -> None:
         from nmt.serving.request_records import write_access_log
         from nmt.serving.service import Service, ServiceLimits
         from nmt.serving.translation.routes import LanguageRoutes
-        from nmt.serving.translation.served_model import ModelOptions, ServedModel
     except ImportError as error:
         raise RunError(
             f"nmt serve: expected the package {error.name}, found none: pip install 'nmt[serve]'"
@@ -75,25 +74,31 @@ def run(options: ServeOptions) -> None:
         return
     api_keys = ApiKeys.read(options.api_keys) if options.api_keys else None
     write = write_access_log(options.access_log)
-    listener = server.bind_socket(options.host, options.port)
+    with server.bind_socket(options.host, options.port) as listener:
+        models = _load_models(options)
+        limits = ServiceLimits(
+            options.max_characters, options.max_queue, options.timeout, options.rate_limit
+        )
+        service = Service(LanguageRoutes(models, options.pivot), limits, api_keys)
+        for line in _format_models(models, options.engine):
+            logger.info(line)
+        if api_keys is None and server.is_public(options.host):
+            logger.warning(
+                f"--host {options.host}: other machines can use this server without a key "
+                "(--api-keys FILE requires one)"
+            )
+        server.run_server(app.build_app(service, options.cors, write), listener)
+
+
+def _load_models(options: ServeOptions) -> list[ServedModel]:
+    """Load the models of the server."""
+    from nmt.serving.translation.served_model import ModelOptions, ServedModel
+
     model_options = ModelOptions(
         options.engine, options.device, options.overrides, options.batch_wait / 1000
     )
     folders = options.models or (choose_run(None).path,)
-    models = [ServedModel(folder, model_options) for folder in folders]
-    routes = LanguageRoutes(models, options.pivot)
-    limits = ServiceLimits(
-        options.max_characters, options.max_queue, options.timeout, options.rate_limit
-    )
-    application = app.build_app(Service(routes, limits, api_keys), options.cors, write)
-    for line in _format_models(models, options.engine):
-        logger.info(line)
-    if api_keys is None and server.is_public(options.host):
-        logger.warning(
-            f"--host {options.host}: other machines can use this server without a key "
-            "(--api-keys FILE requires one)"
-        )
-    server.run_server(application, listener)
+    return [ServedModel(folder, model_options) for folder in folders]
 
 
 def _format_models(models: Sequence[ServedModel], engine: str) -> list[str]:
