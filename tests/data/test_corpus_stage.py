@@ -10,6 +10,7 @@ import pytest
 
 from nmt.core import files
 from nmt.data.corpus.configured_text import load_test_sets
+from nmt.data.tokenizer.tokenizer import TagIds
 from nmt.errors import RunError
 from tests.support.data.difficult_text import demo_lines
 from tests.support.data.stage_project import (
@@ -177,12 +178,12 @@ def test_ensure_corpus_tag_ids_follow_all_tags(three_sets: Project) -> None:
         "valid": {"prefix": "valid", "tags": {"to": "north"}},
     }
     tokenizers, train, valid, _ = three_sets.prepare()
-    first, second = ((piece,) for piece in tokenizers.src.reserved[:2])
+    first, second = (TagIds((piece,)) for piece in tokenizers.src.reserved[:2])
     assert (train.tags, valid.tags) == ([first, first], [first])
     three_sets.settings["data"]["train"][0]["tags"]["to"] = "south"
     _, train, valid, _ = three_sets.prepare()
     assert (train.tags, valid.tags) == ([first, second], [second])
-    assert train.row("src", 5)[0] == valid.row("src", 0)[0] == second[0]
+    assert train.row("src", 5)[0] == valid.row("src", 0)[0] == second.src[0]
 
 
 def test_ensure_corpus_max_length_rebuilds_training_text(project: Project) -> None:
