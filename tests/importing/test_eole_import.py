@@ -144,4 +144,4 @@ def test_import_eole_ids_and_scores_equal_eole(layout: str, tmp_path: Path) -> N
             else:  # of the live hypotheses, eole's beam has one less when one ends
                 assert hypothesis.log_prob > score
         assert same >= (len(LINES) if beam_size == 1 else 0.5 * len(LINES))
-        assert len({tuple(hypothesis.tokens) for hypothesis in best}) > 5
+        assert len({tuple(hypothesis.tokens) for hypothesis in best}) > 2
