@@ -234,8 +234,8 @@ def write_fine_tuning_config(
     logger.info(f"wrote {output}")
     logger.info(f"parent: {parent.path}; architecture and tokenizer come from it")
     logger.info(
-        f"learning rate: {plan.lr:.1e}, a tenth of the parent's peak, as the weights need small "
-        f"changes only; {plan.warmup} optimizer steps of warm-up"
+        f"learning rate: {plan.lr:.1e}, {plan.lr_reason}, as the weights need small changes only; "
+        f"{plan.warmup} optimizer steps of warm-up"
     )
     logger.info(
         f"an epoch: about {plan.steps_per_epoch} optimizer steps of {plan.batch_tokens} target "

@@ -45,7 +45,7 @@ data:
 
 train:
   from: {parent}
-  lr: {lr:.1e}            # a tenth of the parent's peak, {parent_lr:.1e}
+  lr: {lr:.1e}            # {lr_reason}
   schedule: linear       # to zero at the end of the last epoch
   warmup: {warmup}             # optimizer steps
   batch_tokens: {batch_tokens}     # about {steps_per_epoch} optimizer steps per epoch
@@ -62,7 +62,7 @@ class FineTuningPlan:
     """The settings that depend on the amount of text and on the parent."""
 
     lr: float
-    parent_lr: float
+    lr_reason: str
     warmup: int
     batch_tokens: int
     steps_per_epoch: int
@@ -80,9 +80,10 @@ def plan_fine_tuning(
     batch_tokens = max(min(smallest, config.train.batch_tokens), batch_tokens)
     steps_per_epoch = max(1, round(tokens / batch_tokens))
     parent_lr = config.train.lr or config.model.default_lr
+    peak = "default of the architecture" if parent.imported.is_file() else "parent's peak"
     return FineTuningPlan(
         lr=LR_FACTOR * parent_lr,
-        parent_lr=parent_lr,
+        lr_reason=f"a tenth of the {peak}, {parent_lr:.1e}",
         warmup=min(MAX_WARMUP, max(1, round(WARMUP_SHARE * steps_per_epoch * MAX_EPOCHS))),
         batch_tokens=batch_tokens,
         steps_per_epoch=steps_per_epoch,
@@ -127,7 +128,7 @@ def fine_tuning_config(
         test=f"  test: [{', '.join(test_yaml)}]\n" if test_yaml else "",
         max_length=data.max_length,
         lr=plan.lr,
-        parent_lr=plan.parent_lr,
+        lr_reason=plan.lr_reason,
         warmup=plan.warmup,
         batch_tokens=plan.batch_tokens,
         steps_per_epoch=plan.steps_per_epoch,
