@@ -39,7 +39,8 @@ from nmt.data.tokenizer.storage import (
 )
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.training import VocabSizeError, train_tokenizer
-from nmt.errors import DataError, RunError
+from nmt.data.tokenizer.vocabulary import split_vocabulary
+from nmt.errors import ConfigError, DataError, RunError
 
 
 def ensure_tokenizers(
@@ -241,9 +242,16 @@ def _train_models(config: Config, say: Say) -> dict[str, bytes]:
 
 
 def _extend_models(config: Config, models: dict[str, bytes], say: Say) -> dict[str, bytes]:
-    """Extend the tokenizers of a parent by pieces of the training text; return their models."""
+    """Extend the tokenizers of a parent by pieces of the training text; return their models.
+
+    Raises ConfigError if the parent was imported with a vocabulary of its own.
+    """
     extension = config.tokenizer.extend
     assert extension is not None
+    if any(split_vocabulary(model, side)[1] is not None for side, model in models.items()):
+        raise ConfigError(
+            ["tokenizer.extend: expected null with an imported model, whose vocabulary is fixed"]
+        )
     extended = {}
     for side, lines in _sample_text(config).items():
         label = "both sides" if side == "joint" else f"the {side} side"

@@ -25,7 +25,6 @@ import sentencepiece
 from nmt.data.tokenizer import validation
 from nmt.data.tokenizer.sampling import SPACE_SYMBOL, WORD
 from nmt.data.tokenizer.tokenizer import Tokenizer
-from nmt.data.tokenizer.vocabulary import split_vocabulary
 from nmt.errors import DataError
 
 CHARACTER_COVERAGE = 0.9995
@@ -71,12 +70,7 @@ def extend_model(
     Adds `characters`, and at most `num_pieces` pieces from normalized `lines`: first frequent
     characters, then, except for a char model, frequent letter sequences with a new character. ASCII
     characters are not learned: all text has some, so the parent can translate their byte pieces.
-    Raises DataError if the model has the vocabulary of another toolkit.
     """
-    if split_vocabulary(model, "tokenizer.extend")[1] is not None:
-        raise DataError(
-            "tokenizer.extend: expected null with an imported model, whose vocabulary cannot grow"
-        )
     vocabulary = _Vocabulary(model)
     known_characters = vocabulary.known_characters
     requested = [c for c in dict.fromkeys(characters) if c not in known_characters]
