@@ -21,11 +21,11 @@ from tests.support.models.marian_folders import make_text, write_marian_folder
 pytest.importorskip("transformers", reason="needs nmt[export]")
 
 SRC, TGT = make_text(0), make_text(3)
-UPDATES = 6
+UPDATES = 8
 CONFIG = f"""\
 data: {{src: en, tgt: de, train: [domain], valid: valid}}
 train:
-  {{from: parent, batch_tokens: 800, max_updates: {UPDATES}, save_every: 3, lr: 3e-3, warmup: 0,
+  {{from: parent, batch_tokens: 800, max_updates: {UPDATES}, save_every: 4, lr: 5e-3, warmup: 0,
    schedule: constant, ema: 0.5, validate_every: 100, threads: 1, precision: fp32}}
 """
 
@@ -64,13 +64,13 @@ def test_imported_model_fine_tuned_lowers_domain_loss(folder: Path) -> None:
 
 
 def test_imported_model_fine_tuned_resumes_exactly(folder: Path, tmp_path: Path) -> None:
-    """Three updates and three more, without the parent and the folder, equal six updates."""
+    """Four updates and four more, without the parent, equal eight updates."""
     for name in ("parent", "domain.en", "domain.de", "valid.en", "valid.de", "child.yaml"):
         copy = shutil.copytree if (folder / name).is_dir() else shutil.copy
         copy(folder / name, tmp_path / name)
     run = tmp_path / "child"
     config = tmp_path / "child.yaml"
-    assert_success(nmt("train", config, "--run", run, *settings(train__max_updates=3)))
+    assert_success(nmt("train", config, "--run", run, *settings(train__max_updates=4)))
     shutil.rmtree(tmp_path / "parent")
     assert_success(nmt("train", run, "--resume", *settings(train__max_updates=UPDATES)))
     for name in ("model.safetensors", "training.safetensors"):
