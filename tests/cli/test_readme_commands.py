@@ -23,6 +23,12 @@ from tests.support.tiny_runs import Digits
 README = ROOT / "README.md"
 SHORT = "--set train.max_updates=2 --set train.threads=1 --set model.d_hidden=8 --device cpu"
 
+STOP_SERVER = """--port 0 2> serve.log &
+while ! grep -q listening serve.log; do kill -0 $!; sleep 0.1; done
+kill $(pgrep -P $!)
+wait $!"""
+"""Stops the server once it listens. `nmt` is a function, so the server is a child of the job."""
+
 
 @dataclass(frozen=True)
 class Use:
@@ -59,6 +65,8 @@ COMMANDS: dict[str, Use] = {
     "nmt align -m runs/demo --src data/demo/test.en --tgt data/demo/test.fr "
     "--gold data/demo/test.align": Use(),
     "nmt evaluate my.fr --ref data/demo/test.fr --tgt-lang fr": Use(),
+    "pip install -c constraints.txt '.[serve]'": Use(run=False),
+    "nmt serve -m runs/demo": Use(extra=STOP_SERVER),
 }
 """Commands of README.md without prompt, comment and line breaks."""
 

@@ -17,18 +17,12 @@ from nmt.serving.service import Service, ServiceLimits
 from nmt.serving.translation.routes import LanguageRoutes
 from nmt.serving.translation.served_model import ModelOptions, ServedModel
 from tests.support.command_line import translate_lines
+from tests.support.kept_model import KeptModel
 from tests.support.paths import FROZEN_V1
 from tests.support.serving import LANGUAGES
 from tests.support.tiny_runs import digit_strings
 
 OPTIONS = ModelOptions(device="cpu", overrides=("data.src=en", "data.tgt=fr"), batch_wait=0.001)
-
-
-class KeptModel(ServedModel):
-    """A model that several applications of a test session share."""
-
-    def close(self) -> None:
-        """Keep the model."""
 
 
 @pytest.fixture(scope="session")

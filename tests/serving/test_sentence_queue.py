@@ -153,6 +153,8 @@ def test_close_lets_workers_finish_first() -> None:
     assert queue.wait_for_kind() == ONE
     BatchQueue(queue, ONE, 64).take(0)
     assert queue.wait_for_kind() is None
+    with pytest.raises(JobCancelledError):
+        submit(queue, [3], first=1)
 
 
 def test_shared_search_mixes_no_answers_up(

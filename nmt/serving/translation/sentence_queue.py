@@ -93,10 +93,15 @@ class SentenceQueue:
         self._is_closed = False
 
     def submit(self, search: PendingSearch, requests: Sequence[tuple[Request, SearchKind]]) -> None:
-        """Add the sentences of a call; raise JobCancelledError if its job has been cancelled."""
+        """Add the sentences of a call.
+
+        Raises JobCancelledError if its job has been cancelled or the queue is closed.
+        """
         now = time.monotonic()
         with self._changed:
             search.job.check()
+            if self._is_closed:
+                raise JobCancelledError
             self._waiting += [_Sentence(request, kind, search, now) for request, kind in requests]
             self._changed.notify_all()
 
