@@ -7,8 +7,8 @@ from typing import Protocol
 
 from nmt.serving.aligned_text import AlignedText
 from nmt.serving.documents.html_document import parse_html
-from nmt.serving.documents.line_documents import parse_srt
 from nmt.serving.documents.markdown_document import parse_markdown
+from nmt.serving.documents.srt_document import parse_srt
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.routes import Route
 from nmt.serving.translation.text_lines import TextLines

@@ -1,13 +1,12 @@
-"""Plain text and subtitles keep everything but their words."""
+"""Subtitles keep everything but their words."""
 
 from __future__ import annotations
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from nmt.serving.aligned_text import AlignedText
-from nmt.serving.documents.line_documents import parse_srt, parse_text
+from nmt.serving.documents.srt_document import parse_srt
 
 SRT = """\ufeff1
 00:00:01,000 --> 00:00:02,500
@@ -23,15 +22,6 @@ my <b>dear</b> friend!
 00:01:00,000 --> 00:01:01,000
 \u266a 2024 \u266a
 """
-
-
-def test_parse_text_finds_lines_with_letters() -> None:
-    document = parse_text("  One two \r\n\r\n\tthree  four\n***\n\n 12\rf\u00fcnf")
-    assert document.segments == ["One two", "three  four", "f\u00fcnf"]
-    assert document.render([AlignedText(text.upper()) for text in document.segments]) == (
-        "  ONE TWO \r\n\r\n\tTHREE  FOUR\n***\n\n 12\rF\u00dcNF"
-    )
-    assert not document.needs_alignment(0)
 
 
 def test_parse_srt_finds_the_text_of_cues() -> None:
@@ -59,20 +49,18 @@ def test_render_srt_tags_follow_the_words() -> None:
 PIECES = "1\n 00:01,0-->00:02,0\n Hi <i> </i> - {\\an8} <b> </b> a & < . é \n \r\n \r \u2028 \x0c"
 
 
-@pytest.mark.parametrize("parse", [parse_text, parse_srt])
 @given(
     st.lists(
         st.sampled_from([*PIECES.split(" "), " "]),
         max_size=16,
     ).map("".join)
 )
-def test_render_same_text_returns_the_lines(parse: object, text: str) -> None:
-    assert callable(parse)
-    document = parse(text)
+def test_render_same_text_returns_the_lines(text: str) -> None:
+    document = parse_srt(text)
     assert document.render([AlignedText(segment) for segment in document.segments]) == text
 
 
-def test_parse_text_long_spaces_are_read_once() -> None:
-    text = "a" + " " * 1_000_000 + "b\n"
-    document = parse_text(text)
+def test_parse_srt_long_spaces_are_read_once() -> None:
+    text = "00:00:01,000 --> 00:00:02,000\na" + " " * 1_000_000 + "b\n"
+    document = parse_srt(text)
     assert document.render([AlignedText(document.segments[0])]) == text

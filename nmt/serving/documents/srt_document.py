@@ -1,4 +1,4 @@
-"""Plain text and SRT subtitles as segments of text. Everything else stays byte for byte."""
+"""SRT subtitles as segments of text. Everything else stays byte for byte."""
 
 from __future__ import annotations
 
@@ -16,19 +16,6 @@ SUBTITLE_TAG = re.compile(
 """Tags such as <i> and {\\an8}."""
 SPEAKER = re.compile(r"(?:\{\\[^{}]*\})?[-–—] ?(?=\S)")
 """A dash at the begin of a line, which marks another speaker."""
-
-
-def parse_text(text: str) -> Document:
-    """Return plain text as a document: each line is a segment.
-
-    A line without a letter stays as it is, and so does the white space around a line.
-    """
-    builder = DocumentBuilder()
-    for before, line, after in _split_lines(text):
-        builder.add_boundary(before)
-        builder.add_text(line)
-        builder.add_boundary(after)
-    return builder.build()
 
 
 def parse_srt(text: str) -> Document:
