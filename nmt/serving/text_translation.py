@@ -14,8 +14,8 @@ from nmt.serving.translation.routes import Route
 from nmt.serving.translation.text_lines import TextLines
 
 
-class Document(Protocol):
-    """A document with segments to translate, and parts that stay as they are."""
+class SegmentedText(Protocol):
+    """A text or document with segments to translate, and parts that stay as they are."""
 
     @property
     def segments(self) -> list[str]:
@@ -28,9 +28,9 @@ class Document(Protocol):
         """Return the document with a translation in place of each segment."""
 
 
-PARSERS: dict[str, Callable[[str], Document]] = {"text": TextLines, "html": parse_html}
+PARSERS: dict[str, Callable[[str], SegmentedText]] = {"text": TextLines, "html": parse_html}
 """Parsers of the formats of text in requests."""
-FILE_PARSERS: dict[str, Callable[[str], Document]] = {
+FILE_PARSERS: dict[str, Callable[[str], SegmentedText]] = {
     ".txt": TextLines,
     ".html": parse_html,
     ".htm": parse_html,
@@ -41,7 +41,7 @@ FILE_PARSERS: dict[str, Callable[[str], Document]] = {
 
 
 def translate_documents(
-    documents: Sequence[Document], route: Route, n: int, job: Job
+    documents: Sequence[SegmentedText], route: Route, n: int, job: Job
 ) -> list[list[str]]:
     """Return the n best translations of each document, best first.
 

@@ -12,9 +12,6 @@ import pytest
 
 from tests.support.command_line import nmt
 from tests.support.paths import FROZEN_V1
-
-pytest.importorskip("fastapi", reason="needs nmt[serve]")
-
 from tests.support.serving import serve
 
 

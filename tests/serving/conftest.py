@@ -7,9 +7,6 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-
-pytest.importorskip("fastapi", reason="needs nmt[serve]")
-
 from starlette.testclient import TestClient
 
 from nmt.serving.app import build_app

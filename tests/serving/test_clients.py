@@ -7,12 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.request import urlopen
 
-import pytest
-
-pytest.importorskip("fastapi", reason="needs nmt[serve]")
-pytest.importorskip("deep_translator", reason="needs the clients of the LibreTranslate API")
-
 import libretranslate_aio
+import pytest
 from deep_translator import LibreTranslator
 from libretranslatepy import LibreTranslateAPI
 

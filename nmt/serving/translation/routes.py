@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product, starmap
 
 from nmt.data.text.language_id import compute_language_probabilities, to_identifier_code
 from nmt.decoding.lines.line import Line
@@ -157,14 +158,17 @@ class LanguageRoutes:
 
     def _add_pivot_routes(self) -> None:
         """Add a route of two legs for each pair without a model."""
-        legs = sorted(
-            self._legs.values(), key=lambda leg: (leg.pair.target != PREFERRED_PIVOT, leg.pair)
-        )
-        for first in legs:
-            for second in self._legs.values():
-                pair = LanguagePair(first.pair.source, second.pair.target)
-                if first.pair.target == second.pair.source and pair.source != pair.target:
-                    self._routes.setdefault(pair, Route((first, second)))
+        sources, targets = ({pair[side] for pair in self._legs} for side in (0, 1))
+        pivots = sorted(sources & targets, key=lambda code: (code != PREFERRED_PIVOT, code))
+        for pair in starmap(LanguagePair, product(sorted(sources), sorted(targets))):
+            if pair in self._legs or pair.source == pair.target:
+                continue
+            for pivot in pivots:
+                first = self._legs.get(LanguagePair(pair.source, pivot))
+                second = self._legs.get(LanguagePair(pivot, pair.target))
+                if first is not None and second is not None:
+                    self._routes[pair] = Route((first, second))
+                    break
 
     @property
     def default_pair(self) -> LanguagePair:
