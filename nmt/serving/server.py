@@ -13,6 +13,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from nmt.errors import ConfigError
+from nmt.serving.http_protocol import HeaderTimeoutProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ def run_server(app: FastAPI, listener: socket.socket) -> None:
     _raise_file_limit()
     config = uvicorn.Config(
         app,
+        http=HeaderTimeoutProtocol,
         log_config=None,
         log_level="error",
         access_log=False,

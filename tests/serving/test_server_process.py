@@ -11,12 +11,15 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from typing import Any
 from urllib.error import URLError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import pytest
+import uvicorn
 
+from nmt.serving.http_protocol import HeaderTimeoutProtocol
 from tests.support.serving import ServerProcess, serve
 
 PAIR = {"source": "en", "target": "fr"}
@@ -177,3 +180,36 @@ def test_server_urls_behind_a_proxy_name_the_public_host(server: ServerProcess) 
     with urlopen(Request(f"{server.url}/translate_file", body, headers), timeout=60) as response:
         url = json.load(response)["translatedFileUrl"]
     assert url.startswith("https://translate.example/download_file/")
+
+
+def test_connection_without_complete_header_is_closed() -> None:
+    class Hasty(HeaderTimeoutProtocol):
+        header_seconds = 0.3
+
+    async def answer(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    config = uvicorn.Config(answer, http=Hasty, log_config=None, lifespan="off", ws="none")
+    server = uvicorn.Server(config)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        address = listener.getsockname()
+        future = pool.submit(server.run, [listener])
+        for data in (b"", b"GET / HTTP/1.1\r\nHost: a\r\n"):
+            with socket.create_connection(address, timeout=60) as half_open:
+                half_open.sendall(data)
+                assert half_open.recv(100) == b""
+        client = http.client.HTTPConnection(*address, timeout=60)
+        client.connect()
+        connection = client.sock
+        for _ in range(2):  # a connection that waits for its next request stays open
+            client.request("GET", "/")
+            assert client.getresponse().read() == b"ok"
+            time.sleep(0.5)
+        assert client.sock is connection
+        client.close()
+        server.should_exit = True
+        future.result(60)
