@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,11 @@ from starlette.middleware.cors import CORSMiddleware
 from nmt import __version__
 from nmt.core.rendering.pages import render_page
 from nmt.serving.admission.body_limit import BodyLimit
-from nmt.serving.libretranslate_routes import libretranslate_router
+from nmt.serving.libretranslate_routes import (
+    libretranslate_router,
+    list_languages,
+    page_settings,
+)
 from nmt.serving.native_routes import native_router
 from nmt.serving.request_records import Metrics, RequestRecorder
 from nmt.serving.service import Service
@@ -52,8 +57,11 @@ def build_app(
 
     @app.get("/", response_class=HTMLResponse)
     async def show_page() -> Response:
-        """Return the web page."""
-        return HTMLResponse(render_page("serving/page.html", title="nmt"))
+        """Return the web page, which runs no scripts but its own and sends requests only here."""
+        nonce = secrets.token_urlsafe(16)
+        values = {"languages": list_languages(service), "settings": page_settings(service)}
+        text = render_page("serving/page/page.html", data=values, nonce=nonce)
+        return HTMLResponse(text, headers=_page_headers(nonce))
 
     app.add_exception_handler(StarletteHTTPException, _show_http_error)
     app.add_exception_handler(Exception, _show_defect)
@@ -68,6 +76,26 @@ def build_app(
         )
     app.add_middleware(RequestRecorder, metrics=metrics, write=write_access_log)
     return app
+
+
+def _page_headers(nonce: str) -> dict[str, str]:
+    """Return the headers of a page of which only elements with the nonce may run or set styles."""
+    policy = {
+        "default-src": "'none'",
+        "script-src": f"'nonce-{nonce}'",
+        "style-src": f"'nonce-{nonce}'",
+        "connect-src": "'self'",
+        "img-src": "data:",
+        "base-uri": "'none'",
+        "form-action": "'none'",
+        "frame-ancestors": "'none'",
+    }
+    return {
+        "Content-Security-Policy": "; ".join(f"{name} {value}" for name, value in policy.items()),
+        "Referrer-Policy": "no-referrer",
+        "X-Content-Type-Options": "nosniff",
+        "Cache-Control": "no-cache",
+    }
 
 
 async def _show_http_error(request: Request, error: Exception) -> Response:

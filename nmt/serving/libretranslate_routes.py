@@ -23,11 +23,8 @@ from nmt.serving.service import Service
 from nmt.serving.text_translation import FILE_PARSERS, PARSERS, translate_documents
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.language_pairs import language_name
+from nmt.serving.translation.routes import AUTO, MAX_DETECTED_CHARACTERS
 
-AUTO = "auto"
-"""Source code that asks for language detection."""
-MAX_DETECTED_CHARACTERS = 2000
-"""Number of characters at the beginning of a text that decide its language."""
 MIN_CONFIDENCE = 1.0
 """Minimum confidence in percent of a detected language that is not the most probable one."""
 FRONTEND_TIMEOUT = 500
@@ -122,12 +119,7 @@ def libretranslate_router(service: Service) -> APIRouter:
     @router.get("/languages")
     async def languages() -> Response:
         """List the languages, each with those into which it can be translated."""
-        return JSONResponse(
-            [
-                {"code": code, "name": language_name(code), "targets": targets}
-                for code, targets in service.routes.targets.items()
-            ]
-        )
+        return JSONResponse(list_languages(service))
 
     @router.post("/detect", openapi_extra=body_schema(DetectParameters))
     async def detect(request: Request) -> Response:
@@ -150,23 +142,34 @@ def libretranslate_router(service: Service) -> APIRouter:
     @router.get("/frontend/settings")
     async def frontend_settings() -> Response:
         """Report the settings that a web page needs."""
-        pair = service.routes.default_pair
-        return JSONResponse(
-            {
-                "apiKeys": service.api_keys is not None,
-                "charLimit": service.limits.max_characters,
-                "frontendTimeout": FRONTEND_TIMEOUT,
-                "keyRequired": service.api_keys is not None,
-                "language": {
-                    "source": {"code": pair.source, "name": language_name(pair.source)},
-                    "target": {"code": pair.target, "name": language_name(pair.target)},
-                },
-                "suggestions": False,
-                "supportedFilesFormat": list(FILE_PARSERS),
-            }
-        )
+        return JSONResponse(page_settings(service))
 
     return router
+
+
+def list_languages(service: Service) -> list[dict[str, Any]]:
+    """Return the languages by name, each with the codes of those into which it is translated."""
+    return [
+        {"code": code, "name": language_name(code), "targets": targets}
+        for code, targets in service.routes.targets.items()
+    ]
+
+
+def page_settings(service: Service) -> dict[str, Any]:
+    """Return the settings that a web page needs."""
+    pair = service.routes.default_pair
+    return {
+        "apiKeys": service.api_keys is not None,
+        "charLimit": service.limits.max_characters,
+        "frontendTimeout": FRONTEND_TIMEOUT,
+        "keyRequired": service.api_keys is not None,
+        "language": {
+            "source": {"code": pair.source, "name": language_name(pair.source)},
+            "target": {"code": pair.target, "name": language_name(pair.target)},
+        },
+        "suggestions": False,
+        "supportedFilesFormat": list(FILE_PARSERS),
+    }
 
 
 def _decode_file(file: Any) -> tuple[str, str]:
@@ -192,10 +195,7 @@ async def _translate(
     def work(job: Job) -> tuple[list[list[str]], list[dict[str, Any]]]:
         sources, detections = [parameters.source] * len(texts), []
         if is_auto:
-            best = [
-                service.routes.detect_source(text[:MAX_DETECTED_CHARACTERS], parameters.target)
-                for text in texts
-            ]
+            best = [service.routes.detect_source(text, parameters.target) for text in texts]
             sources = [source for source, _ in best]
             detections = [_detection(source, probability) for source, probability in best]
         translations: list[list[str]] = [[] for _ in texts]

@@ -20,10 +20,20 @@ from nmt.interpret.page import round_numbers
 from nmt.serving.request_values import Parameters, body_schema
 from nmt.serving.service import Service
 from nmt.serving.translation.job import Job
-from nmt.serving.translation.routes import Leg, Route
+from nmt.serving.translation.routes import AUTO, Leg, Route
 
 SCORE_DIGITS = 4
 """Number of decimal places of scores."""
+
+
+class SplitParameters(Parameters):
+    """Parameters of POST /v1/split."""
+
+    q: str
+    """The text."""
+    source: str
+    """The code of its language, or auto."""
+    target: str
 
 
 class TranslateLinesParameters(Parameters):
@@ -74,6 +84,29 @@ class ScoreParameters(Parameters):
 def native_router(service: Service) -> APIRouter:
     """Return the endpoints of nmt."""
     router = APIRouter(prefix="/v1", tags=["nmt"])
+
+    @router.post("/split", openapi_extra=body_schema(SplitParameters))
+    async def split(request: Request) -> Response:
+        """Split a text into sentences, and describe the route of their translation."""
+        parameters = await service.read(request, SplitParameters)
+        service.check_length(request, [parameters.q])
+
+        def work(job: Job) -> dict[str, Any]:
+            source = parameters.source
+            if source == AUTO:
+                source, _ = service.routes.detect_source(parameters.q, parameters.target)
+            route = service.routes.find(source, parameters.target)
+            return {
+                "source": route.source,
+                "target": route.target,
+                "pivot": route.pivot,
+                "attention": route.has_attention,
+                "constraints": route.legs[-1].model.supports_constraints,
+                "max_nbest": route.max_nbest,
+                "lines": [route.split(line) for line in parameters.q.splitlines()],
+            }
+
+        return JSONResponse(await service.run(request, 1, work))
 
     @router.post("/translate", openapi_extra=body_schema(TranslateLinesParameters))
     async def translate(request: Request) -> Response:
@@ -171,9 +204,10 @@ def _require_short_text(name: str, text: str) -> None:
 
 def _single_leg(route: Route) -> Leg:
     """Return the leg of a route; raise HTTPException with 400 if it has a pivot language."""
-    if len(route.legs) > 1:
-        pivot = route.legs[0].pair.target
-        raise HTTPException(400, f"target: expected a direct translation, got one through {pivot}")
+    if route.pivot is not None:
+        raise HTTPException(
+            400, f"target: expected a direct translation, got one through {route.pivot}"
+        )
     return route.legs[0]
 
 

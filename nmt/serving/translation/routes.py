@@ -22,6 +22,10 @@ from nmt.serving.translation.language_pairs import (
 )
 from nmt.serving.translation.served_model import ServedModel
 
+AUTO = "auto"
+"""Source code that asks for language detection."""
+MAX_DETECTED_CHARACTERS = 2000
+"""Number of characters at the beginning of a text that decide its language."""
 PREFERRED_PIVOT = "en"
 """Pivot language if several are possible."""
 
@@ -66,6 +70,20 @@ class Route:
     def max_nbest(self) -> int:
         """Maximum number of translations per line."""
         return self.legs[-1].model.max_nbest
+
+    @property
+    def pivot(self) -> str | None:
+        """The code of the pivot language, or None."""
+        return self.legs[0].pair.target if len(self.legs) > 1 else None
+
+    @property
+    def has_attention(self) -> bool:
+        """Whether translations can be aligned."""
+        return all(leg.model.has_attention for leg in self.legs)
+
+    def split(self, line: str) -> list[str]:
+        """Return the sentences of a line, which equal the line when they are joined."""
+        return self.legs[0].model.split(self.legs[0].pair, line)
 
     def translate(
         self,
@@ -219,7 +237,7 @@ class LanguageRoutes:
         if not sources:
             all_targets = {code for targets in self.targets.values() for code in targets}
             raise UnsupportedLanguageError(_message("target", target, all_targets))
-        probabilities = compute_language_probabilities(text)
+        probabilities = compute_language_probabilities(text[:MAX_DETECTED_CHARACTERS])
         probability_of = {
             source: probabilities.get(to_identifier_code(source) or "", 0.0) for source in sources
         }

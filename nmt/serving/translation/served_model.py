@@ -77,6 +77,19 @@ class ServedModel:
         """Finish the waiting sentences and end the threads of the model."""
         self.shared.close()
 
+    def split(self, pair: LanguagePair, line: str) -> list[str]:
+        """Return the sentences of a line that are translated separately.
+
+        Each keeps the white space around it, so that they equal the line when they are joined.
+        """
+        text = line.strip()
+        translator = self._translators[pair]
+        segments = translator.splitter.split(text, translator.tokenizers.count_source_tokens)
+        begin, _, end = line.partition(text) if text else (line, "", "")
+        *others, last = (segment.text + segment.trailing_space for segment in segments)
+        first, *middle = [*others, last + end]
+        return [begin + first, *middle]
+
     def translate(
         self,
         pair: LanguagePair,
