@@ -45,8 +45,8 @@ class TranslateLinesParameters(Parameters):
     target: str
     nbest: Annotated[int, Field(ge=1)] = 1
     """Number of translations per line."""
-    prefix: str = ""
-    """Forced beginning of each translation."""
+    prefix: str | list[str] = ""
+    """Forced beginning of each translation; a list has one for each line."""
     contain: Annotated[list[str], Field(default_factory=list)]
     """Phrases that each translation must contain."""
     terms: Annotated[dict[str, str], Field(default_factory=dict)]
@@ -119,7 +119,8 @@ def native_router(service: Service) -> APIRouter:
         route = service.find_route(parameters.source, parameters.target)
         _check_support(route, parameters)
         phrases = tuple(parameters.contain)
-        lines = [Line(text, parameters.prefix, phrases) for text in texts]
+        prefixes = _prefixes(parameters.prefix, len(texts))
+        lines = [Line(text, prefix, phrases) for text, prefix in zip(texts, prefixes, strict=True)]
 
         def work(job: Job) -> list[dict[str, Any]]:
             features = TranslatorFeatures(
@@ -193,6 +194,15 @@ def _require_line(name: str, text: str) -> None:
     """Raise HTTPException with 400 if the text of a parameter has several lines."""
     if len(text.splitlines()) > 1:
         raise HTTPException(400, f"{name}: expected text without line breaks, got several lines")
+
+
+def _prefixes(prefix: str | list[str], count: int) -> list[str]:
+    """Return the prefix of each line; raise HTTPException with 400 for a list of another length."""
+    if isinstance(prefix, str):
+        return [prefix] * count
+    if len(prefix) != count:
+        raise HTTPException(400, f"prefix: expected one for each line, {count}, got {len(prefix)}")
+    return prefix
 
 
 def _require_short_text(name: str, text: str) -> None:

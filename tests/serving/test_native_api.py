@@ -127,3 +127,13 @@ def test_page_is_one_file_without_other_hosts(client: TestClient) -> None:
 def test_frozen_model_reverses_digits() -> None:
     result = run_command("translate", "-m", FROZEN_V1, "--device", "cpu", stdin="1 2 3\n")
     assert result.lines == ["3 2 1"]
+
+
+def test_v1_translate_prefix_of_each_line(client: TestClient) -> None:
+    parameters: dict[str, Any] = {"q": ["1 2 3", "1 2 3"], **PAIR}
+    answer = client.post("/v1/translate", json={**parameters, "prefix": ["9", "3"]}).json()
+    first, second = answer["translations"]
+    assert first["text"].startswith("9")
+    assert second["text"] == "3 2 1"
+    response = client.post("/v1/translate", json={**parameters, "prefix": ["9"]})
+    assert error_of(response, 400) == "prefix: expected one for each line, 2, got 1"

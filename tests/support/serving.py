@@ -79,3 +79,21 @@ def error_of(response: Any, status: int) -> str:
     answer = response.json()
     assert list(answer) == ["error"]
     return str(answer["error"])
+
+
+@contextmanager
+def run_app(app: Any) -> Iterator[str]:
+    """Serve an application in a thread until the end of the block, and yield its URL."""
+    import uvicorn
+
+    from nmt.serving.server import bind_socket
+
+    listener = bind_socket("127.0.0.1", 0)
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="on"))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -34,23 +34,40 @@ function showMenuNote(text) {
   placeMenu();
 }
 
-/* Return translations with the same words before `index` and another word there, best first. */
+/* Return translations with the same words before `index` and different words there, best first.
+
+   These are the n best translations after that prefix. Their next words are often the same, so the
+   most probable subwords of the explanation lead to more. */
 async function findAlternatives(sentence, index, signal) {
-  const { source, target, max_nbest, constraints } = state.route;
-  const words = splitWords(sentence.translation.text);
-  const prefix = sentence.translation.text.slice(0, words[index].index).trimEnd();
-  const parameters = { q: sentence.source, source, target, nbest: Math.min(NBEST, max_nbest), alignment: true };
-  const answer = await send("v1/translate", constraints ? { ...parameters, prefix, terms: readGlossary() } : parameters, signal);
-  const [best] = answer.translations;
+  const { source, target, max_nbest, constraints } = state.route, { text } = sentence.translation;
+  const words = splitWords(text), prefix = text.slice(0, words[index].index).trimEnd();
+  const search = async (prefixes, nbest) => {
+    const parameters = { q: prefixes.map(() => sentence.source), source, target, nbest, alignment: true };
+    const constrained = constraints ? { ...parameters, prefix: prefixes, terms: readGlossary() } : parameters;
+    const { translations } = await send("v1/translate", constrained, signal);
+    return translations.flatMap(best => best.nbest ?? [best]);
+  };
   const before = words.slice(0, index).map(match => match[0]).join(" ");
   const choices = new Map();
-  for (const translation of best.nbest ?? [best]) {
-    const others = splitWords(translation.text).map(match => match[0]);
-    const next = others[index];
-    if (others.slice(0, index).join(" ") !== before || next === undefined || next === words[index][0]) continue;
-    if (!choices.has(next)) choices.set(next, { next, following: others.slice(index + 1).join(" "), translation });
-  }
-  return [...choices.values()];
+  const add = translations => translations.forEach(translation => {
+    const others = splitWords(translation.text).map(match => match[0]), next = others[index];
+    if (others.slice(0, index).join(" ") !== before || !next || next === words[index][0] || choices.has(next)) return;
+    choices.set(next, { next, following: others.slice(index + 1).join(" "), translation });
+  });
+  add(await search([prefix], Math.min(NBEST, max_nbest)));
+  await shown.explained;
+  signal.throwIfAborted();
+  const isNew = start => ![words[index][0], ...choices.keys()].some(word => word.startsWith(start));
+  const starts = constraints && choices.size < NBEST ? wordStarts(sentence, index).filter(isNew) : [];
+  if (starts.length) add(await search(starts.map(start => `${prefix} ${start}`.trimStart()), 1));
+  return [...choices.values()].slice(0, NBEST);
+}
+
+/* Return the most probable beginnings of a word, if the explanation of the sentence is known. */
+function wordStarts(sentence, index) {
+  const { explanation } = sentence.translation;
+  const candidates = explanation?.top[explanation.target.word_of.indexOf(index)] ?? [];
+  return candidates.filter(([piece]) => /^\u2581./.test(piece)).map(([piece]) => piece.slice(1));
 }
 
 function makeChoice(list, sentence, index, { next, following, translation }) {

@@ -1,7 +1,7 @@
 /* The attention of one sentence: its words, the map, and the decoding steps. */
 
 const view = { layer: null, head: -1, step: 0 };
-const shown = { sentence: null, tokens: [], rows: [], request: null };
+const shown = { sentence: null, tokens: [], rows: [], request: null, explained: null };
 
 /* Return the elements of the words of a sentence, if it is the one that is shown. */
 const rowTokens = sentence => sentence === shown.sentence ? shown.tokens : [];
@@ -28,7 +28,7 @@ function showSentence(sentence) {
   if (sentence.translation.explanation) drawExplanation();
   else if (state.route.pivot) showNote(`The translation goes through ${languageName(state.route.pivot)}, so there is no map of its attention.`);
   else if (!state.route.attention) showNote("This model has no attention, so it does not show where a word comes from.");
-  else requestExplanation(sentence);
+  else shown.explained = requestExplanation(sentence);
 }
 
 /* Show text in place of an explanation. */
@@ -47,6 +47,7 @@ async function requestExplanation(sentence) {
       await send("v1/explain", { q: sentence.source, source, target, translation: text }, request.signal);
     drawExplanation();
     highlight();
+    if (state.selected?.side === "target") scrollToWord(state.selected);
   } catch (error) {
     if (error.name === "AbortError") return;
     if (!(error instanceof RequestError)) throw error;
@@ -93,6 +94,18 @@ function markInMap(word) {
   shown.rows.forEach((row, t) => row.classList.toggle("chosen", isMarked("target", t)));
   if (!shown.rows.length) return;
   document.querySelectorAll("#grid thead th").forEach((th, j) => th.classList.toggle("chosen", isMarked("source", j)));
+}
+
+/* Scroll the map sideways to the strongest weight of a target word. */
+function scrollToWord(word) {
+  const row = shown.rows.find((_, t) => wordInMap("target", t)?.index === word.index);
+  if (!row) return;
+  const { matrix } = word.sentence.translation, box = $("gridview");
+  const cell = row.cells[1 + matrix[word.index].indexOf(Math.max(...matrix[word.index]))];
+  const begin = row.cells[0].offsetWidth, left = cell.offsetLeft - box.scrollLeft;
+  if (left < begin || left + cell.offsetWidth > box.clientWidth) {
+    box.scrollLeft = cell.offsetLeft - (begin + box.clientWidth) / 2;
+  }
 }
 
 /* Return the word of the row, or of the column if the pointer is on its title. */

@@ -79,6 +79,7 @@ function selectWord(word) {
   if (word) showSentence(word.sentence);
   if (word?.side === "target") showStepOfWord(word);
   highlight();
+  if (word?.side === "target") scrollToWord(word);
 }
 
 /* Highlight the hovered or the selected word, and the words that it attends to. */
