@@ -54,9 +54,9 @@ def expected_depths(weights: Any) -> list[float]:
 def test_browser_heat_map_shows_words_and_pieces(page: Any) -> None:
     labels = [element.text for element in find(page, "#grid tbody th")]
     assert labels == ["▁zone", "▁économique", "</s>"]
-    assert depths(page, "#grid td") == expected_depths(SENTENCES[0].by_words.flatten())
+    assert depths(page, "#grid tbody td") == expected_depths(SENTENCES[0].by_words.flatten())
     find(page, "#merge")[0].click()
-    assert depths(page, "#grid td") == expected_depths(SENTENCES[0].weights.flatten())
+    assert depths(page, "#grid tbody td") == expected_depths(SENTENCES[0].weights.flatten())
     assert len(find(page, "#source .token")) == 5
 
 
@@ -103,10 +103,10 @@ def test_browser_selects_sentence_layer_and_head(page: Any) -> None:
     select_option(page, "sentence", 1)
     weights = SENTENCES[1].trace.weights
     assert find(page, "#layer")[0].is_displayed()
-    assert depths(page, "#grid td") == expected_depths(weights[1].mean(0).flatten())
+    assert depths(page, "#grid tbody td") == expected_depths(weights[1].mean(0).flatten())
     select_option(page, "layer", 0)
     select_option(page, "head", 2)
-    assert depths(page, "#grid td") == expected_depths(weights[0, 2].flatten())
+    assert depths(page, "#grid tbody td") == expected_depths(weights[0, 2].flatten())
 
 
 def test_browser_explanation_respects_text_direction(page: Any) -> None:

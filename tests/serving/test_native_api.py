@@ -117,13 +117,6 @@ def test_v1_blank_lines_stay_blank(client: TestClient) -> None:
     assert line["text"] == "2 1"
 
 
-def test_page_is_one_file_without_other_hosts(client: TestClient) -> None:
-    page = client.get("/")
-    assert page.headers["content-type"].startswith("text/html")
-    assert "http://" not in page.text
-    assert "https://" not in page.text
-
-
 def test_frozen_model_reverses_digits() -> None:
     result = run_command("translate", "-m", FROZEN_V1, "--device", "cpu", stdin="1 2 3\n")
     assert result.lines == ["3 2 1"]

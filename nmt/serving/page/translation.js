@@ -77,8 +77,7 @@ async function requestTranslations(sources, terms, signal) {
 
 /* Return a translation with the attention that its links tell. */
 function withMatrix(source, { text, alignment }) {
-  const { links } = alignment;
-  return { text, matrix: linkMatrix({ links }, splitWords(source).length, splitWords(text).length) };
+  return { text, matrix: linkMatrix(source, text, alignment) };
 }
 
 /* Replace the translation of a sentence by another one of the server. */

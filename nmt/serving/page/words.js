@@ -59,10 +59,24 @@ function translatedText() {
   return parts.join("\n");
 }
 
-/* Return the target x source weights of a translation from its links. */
-function linkMatrix({ links }, sourceCount, targetCount) {
-  const matrix = Array.from({ length: targetCount }, () => Array(sourceCount).fill(0));
-  links.forEach(([source, target]) => { matrix[target][source] = 1; });
+/* Return the index of the word at each character of a text. */
+function wordIndices(text) {
+  let index = -1, isInWord = false;
+  return [...text].map(character => {
+    const isBlank = /[ \t\r\n]/.test(character);
+    if (!isBlank && !isInWord) index += 1;
+    isInWord = !isBlank;
+    return index;
+  });
+}
+
+/* Return target x source weights of words, 1 for linked words; `links` are between characters. */
+function linkMatrix(source, target, links) {
+  const sourceWords = wordIndices(source), targetWords = wordIndices(target);
+  const matrix = splitWords(target).map(() => splitWords(source).map(() => 0));
+  links.forEach(([[sourceBegin], [targetBegin]]) => {
+    matrix[targetWords[targetBegin]][sourceWords[sourceBegin]] = 1;
+  });
   return matrix;
 }
 
