@@ -77,18 +77,21 @@ class KVCache(BatchedTensors):
     def add_sentences(self, other: KVCache, length: int, other_length: int) -> KVCache:
         """Return the sentences of both batches, those of `other` last; in place if they fit.
 
-        The lengths are the numbers of used slots. If one batch has used more slots than the other,
-        the other's values there become 0: their attention weight is 0, but 0 x NaN would be NaN.
-        Keys may hold any number, because their scores are masked.
+        The lengths are the numbers of used slots. The newest slots of both batches become the same.
+        If one batch has used more slots than the other, the other's values in the first slots
+        become 0: their attention weight is 0, but 0 x NaN would be NaN. Keys may hold any number,
+        because their scores are masked.
         """
-        batch_size, capacity, cache = self.batch_size + other.batch_size, self.keys.size(3), self
-        if batch_size > len(self.keys) or other_length > capacity:
-            capacity = max(capacity, other_length)
-            cache = KVCache.allocate(self.values, batch_size, capacity, batch_size)
-            cache.append(0, *self.first_slots(length))
-            cache.values[: self.batch_size, :, length:other_length] = 0.0
-        cache.append(0, *other.first_slots(other_length), first_row=self.batch_size)
-        cache.values[self.batch_size : batch_size, :, other_length:length] = 0.0
+        end = max(length, other_length)
+        begin, other_begin = end - length, end - other_length
+        batch_size, cache = self.batch_size + other.batch_size, self
+        if batch_size > len(self.keys) or begin > 0:
+            rows, capacity = max(batch_size, len(self.keys)), max(end, self.keys.size(3))
+            cache = KVCache.allocate(self.values, rows, capacity, batch_size)
+            cache.append(begin, *self.first_slots(length))
+            cache.values[: self.batch_size, :, :begin] = 0.0
+        cache.append(other_begin, *other.first_slots(other_length), first_row=self.batch_size)
+        cache.values[self.batch_size : batch_size, :, :other_begin] = 0.0
         return replace(cache, batch_size=batch_size)
 
 
@@ -142,30 +145,45 @@ class TransformerState(DecoderState):
             return self
         is_attended = self.self_attention_mask.any(1).any(0)
         begin = int(is_attended.int().argmax())  # the first True
-        length = self.length - begin
-        if length + k > capacity:
+        if self.length - begin + k > capacity:
             capacity = 2 * capacity  # enough, because k <= capacity
-        mask = self.self_attention_mask[:, :, begin : self.length]
+        return self._drop_slots(begin, capacity)
+
+    def join(self, other: TransformerState) -> TransformerState:
+        """Return the hypotheses of both states, those of `other` last.
+
+        If most leading slots belong to no sentence, drop them first: attention reads all slots.
+        """
+        k, capacity = self.self_attention_mask.shape[1:]
+        begin = self.length - k * int(self.position.max())
+        state = self._drop_slots(begin, capacity) if begin > self.length // 2 else self
+        length = max(state.length, other.length)
+        capacity = max(capacity, length)
+        pairs: Any = zip(state.layers, other.layers, strict=True)
+        return replace(
+            state,
+            position=concat_values(state.position, other.position),
+            self_attention_mask=concat_values(
+                state._mask_of_slots(length, capacity), other._mask_of_slots(length, capacity)
+            ),
+            layers=tuple(
+                layer.add_sentences(other_layer, state.length, other.length)
+                for layer, other_layer in pairs
+            ),
+            length=length,
+        )
+
+    def _drop_slots(self, begin: int, capacity: int) -> TransformerState:
+        """Return the state without the slots before `begin`, with another capacity."""
+        length = self.length - begin
         return replace(
             self,
-            self_attention_mask=F.pad(mask, (0, capacity - length)),
+            self_attention_mask=self._mask_of_slots(length, capacity),
             layers=tuple(layer.reallocate(begin, self.length, capacity) for layer in self.layers),
             length=length,
         )
 
-    def join(self, other: TransformerState) -> TransformerState:
-        """Return the hypotheses of both states, those of `other` last."""
-        capacity = max(self.self_attention_mask.size(2), other.length)
-        pairs: Any = zip(self.layers, other.layers, strict=True)
-        return replace(
-            self,
-            position=concat_values(self.position, other.position),
-            self_attention_mask=concat_values(
-                self.self_attention_mask, other.self_attention_mask[:, :, :capacity]
-            ),
-            layers=tuple(
-                layer.add_sentences(other_layer, self.length, other.length)
-                for layer, other_layer in pairs
-            ),
-            length=max(self.length, other.length),
-        )
+    def _mask_of_slots(self, length: int, capacity: int) -> Tensor:
+        """Return the mask B x K x capacity in which the last used slot is slot `length` - 1."""
+        mask = self.self_attention_mask[:, :, : self.length]
+        return F.pad(mask, (length - self.length, capacity - length))

@@ -298,3 +298,30 @@ def test_transformer_final_norm_exists_only_with_pre_norm() -> None:
         assert isinstance(model.decoder_norm, nn.LayerNorm) == (norm_position == "pre")
         hidden, _ = model.decode(model.encode(src, src_len), src)
         assert hidden.mean(-1).abs().max() < 1e-5, "both end with a norm"
+
+
+@torch.inference_mode()
+def test_transformer_cache_of_joining_batches_stays_small() -> None:
+    """A sentence joins after each step and leaves after T tokens, as in a continuous batch."""
+    length, beam = 4, 2  # T, K
+    model = make_arch_model({"arch": "transformer", "num_layers": 2})
+    src, src_len = make_source([3])
+    memory = model.encode(src, src_len)
+    tokens = make_target(1, length)
+    expected, _ = model.decode(memory, tokens)
+    memories, state, ages = memory, None, list[int]()
+    for _ in range(40):
+        first = tokens[:, 0].expand(beam)
+        _, new, _ = model.step(first, model.start(memory, beam, length), memory)
+        state = new if state is None else state.join(new)
+        memories = memories.join(memory) if ages else memory
+        ages.append(1)
+        newest = tokens[0, ages].repeat_interleave(beam)
+        hidden, state, _ = model.step(newest, state, memories)
+        assert_close(hidden[::beam], expected[0, ages], **CLOSE)
+        remaining = torch.tensor([i for i, age in enumerate(ages) if age + 1 < length])
+        ages = [ages[i] + 1 for i in remaining]
+        memories = memories.keep(remaining)
+        rows = remaining[:, None] * beam + torch.arange(beam)
+        state = state.select(rows.flatten(), remaining)
+        assert state.self_attention_mask.size(2) <= 2 * length * beam
