@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from nmt.serving.service import ServiceLimits
 
 PATHS = ("/translate", "/detect", "/suggest", "/translate_file", "/v1/translate", "/v1/explain")
-PATHS += ("/v1/score", "/languages", "/download_file/a/b", "/nothing")
+PATHS += ("/v1/score", "/v1/split", "/languages", "/download_file/a/b", "/nothing")
 NAMES = ("q", "source", "target", "format", "alternatives", "api_key", "text", "pairs", "nbest")
 NAMES += ("prefix", "contain", "terms", "protect", "confidence", "alignment", "translation", "beam")
 TYPES = ("application/json", "application/x-www-form-urlencoded", "text/plain", "", "multipart/x")

@@ -38,12 +38,12 @@ HOSTILE = "<img src=x onerror=window.isAttacked=1>"
 
 
 class UnalignedModel(ServedModel):
-    """A model without attention."""
+    """A model without attention and constraints, like those of CTranslate2."""
 
     def __init__(self, *arguments: Any) -> None:
-        """Load a model, and forget that it has attention."""
+        """Load a model, and forget what its engine supports."""
         super().__init__(*arguments)
-        self.has_attention = False
+        self.has_attention = self.supports_constraints = False
 
 
 def load_model(
@@ -356,6 +356,30 @@ def test_browser_says_that_a_model_has_no_attention(page: Any) -> None:
     assert text_of(page, "#translation .chosen") == "4"
 
 
+def test_browser_says_that_a_model_has_no_glossary(page: Any) -> None:
+    write(page, "2 = 7", "#glossary")
+    select_option(page, "to", "cs")
+    assert translate(page, TEXT) == "4 3 2 1"
+    assert text_of(page, "#glossary-note").endswith("CTranslate2, which has no glossary.")
+    assert not find(page, "#glossary")[0].is_enabled()
+    select_option(page, "to", "fr")
+    assert "7" in translate(page, TEXT)
+    assert text_of(page, "#glossary-note") == ""
+    assert find(page, "#glossary")[0].is_enabled()
+
+
+def test_browser_translates_through_a_pivot_language(browser: Any) -> None:
+    models = [load_model(FROZEN_V1, "en", "fr"), load_model(FROZEN_V1, "fr", "de")]
+    service = Service(LanguageRoutes(models, pivot=True), ServiceLimits())
+    with run_app(build_app(service, (), print)) as address:
+        browser.get(address)
+        select_option(browser, "to", "de")
+        assert translate(browser, TEXT) == TEXT
+        wait_for_text(browser, "#attention-note", "The translation goes through French,")
+        tokens(browser)[2].click()
+        assert opacities(browser, "#source .token") == expected_opacities([0, 0, 1, 0])
+
+
 def test_browser_steps_forward_and_back(page: Any, url: str) -> None:
     explain(page, TEXT)
     explanation = post(url, "v1/explain", q=TEXT, translation="4 3 2 1", **PAIR)
@@ -615,6 +639,19 @@ def test_browser_shows_markup_as_text(page: Any) -> None:
     wait_for_text(page, "#glossary-note", HOSTILE)
     assert find(page, "#translator img, #attention img") == []
     assert page.execute_script("return window.isAttacked") is None
+
+
+def test_browser_says_that_a_word_has_no_alternative(page: Any) -> None:
+    answer_with(page, "1 2")
+    translate(page, TEXT)
+    tokens(page)[1].click()
+    wait_for_text(page, "#alternatives", "The model proposes no other word here.")
+
+
+def test_browser_shows_the_status_of_an_answer_without_json(page: Any) -> None:
+    page.execute_script("window.fetch = async () => new Response('<p>', { status: 502 })")
+    write(page, TEXT)
+    wait_for_text(page, "#status", "The server answered with status 502.")
 
 
 def test_browser_respects_text_direction(page: Any) -> None:
