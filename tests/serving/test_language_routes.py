@@ -212,6 +212,8 @@ def test_language_name_is_english_or_the_code(code: str, name: str) -> None:
         ("x_y!", ["en", "x_y!"], "x_y!"),
         ("x_y!", ["en"], None),
         ("", ["en"], None),
+        ("eng_Latn", ["de", "en"], "en"),
+        ("tw", ["ak-Latn", "tw-Latn"], "tw-Latn"),
     ],
 )
 def test_match_code_accepts_equivalent_codes_only(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, partial
 
 import torch
 
@@ -71,6 +71,8 @@ class TorchEngine:
         self.before_step = before_step
         self.forced_decoder = ForcedDecoder(model, tokenizers, settings, device)
         self.processors = build_logits_processors(settings, tokenizers.tgt)
+        self.token_boundaries = cache(partial(TokenBoundaries.of, tokenizers.tgt))
+        """Returns the boundaries of the target tokens. All copies share the result."""
 
     def with_tags(self, tags: TagIds) -> TorchEngine:
         """Return an engine of the same model with other target tags."""
@@ -80,11 +82,6 @@ class TorchEngine:
             self.model, engine.tokenizers, self.settings, self.device
         )
         return engine
-
-    @cached_property
-    def token_boundaries(self) -> TokenBoundaries:
-        """The target tokens that begin or end inside a word."""
-        return TokenBoundaries.of(self.tokenizers.tgt)
 
     def length_limit(
         self, source_length: int, constraints: LexicalConstraints | None = None
@@ -148,7 +145,7 @@ class TorchEngine:
             return build_candidate_selector(self.settings)
         if self.settings.is_sampling or self.settings.groups > 1:
             raise ConfigError([PHRASES_NEED_BEAM_SEARCH])
-        return BeamAllocation(self.token_boundaries)
+        return BeamAllocation(self.token_boundaries())
 
     def trace_beam(self, source: Sequence[int]) -> tuple[Hypothesis, list[BeamStep]]:
         """Search one source; return the best hypothesis and the candidates of each step.

@@ -18,6 +18,7 @@ from nmt.serving.translation.language_pairs import (
     LanguagePair,
     language_name,
     match_code,
+    matching_codes,
     standard_code,
 )
 from nmt.serving.translation.served_model import ServedModel
@@ -229,13 +230,10 @@ class LanguageRoutes:
         The second value is its probability among all languages. Raises UnsupportedLanguageError
         if no language has such a route.
         """
-        sources = [
-            source
-            for source in self.sources
-            if match_code(standard_code(target), self.targets[source]) is not None
-        ]
+        all_targets = {pair.target for pair in self._routes}
+        matches = set(matching_codes(standard_code(target), all_targets))
+        sources = [source for source in self.sources if matches.intersection(self.targets[source])]
         if not sources:
-            all_targets = {code for targets in self.targets.values() for code in targets}
             raise UnsupportedLanguageError(_message("target", target, all_targets))
         probabilities = compute_language_probabilities(text[:MAX_DETECTED_CHARACTERS])
         probability_of = {

@@ -26,6 +26,8 @@ class SearchKind:
     """Number of hypotheses per sentence."""
     has_prefix: bool = False
     has_phrases: bool = False
+    target_tags: tuple[int, ...] = ()
+    """Token ids of the tags before each target."""
 
 
 class PendingSearch:

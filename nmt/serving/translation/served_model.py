@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 from nmt.config.loader import load_config
@@ -15,7 +16,6 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import PairScore, Translation
 from nmt.decoding.loading import load_translator, require_tags, with_tags
 from nmt.decoding.translator import Translator, TranslatorFeatures
-from nmt.errors import ConfigError
 from nmt.interpret.character_links import CharacterLink, link_characters
 from nmt.interpret.explainer import MAX_CHARACTERS, Explainer
 from nmt.interpret.explanation import Explanation
@@ -23,6 +23,8 @@ from nmt.serving.translation.job import Job
 from nmt.serving.translation.language_pairs import LanguagePair, model_language_pairs
 from nmt.serving.translation.shared_engine import JobEngine, SharedEngine
 
+MAX_CACHED_PAIRS = 1000
+"""Maximum number of language pairs whose translators a model keeps."""
 TOP_PIECES = 5
 """Number of most probable pieces in each step of an explanation."""
 
@@ -51,22 +53,13 @@ class ServedModel:
         self.folder = folder
         run = open_model(folder)
         config = load_config(run.config, list(options.overrides))
-        if config.data.target_tags:
-            raise ConfigError(
-                [
-                    "data.target_tags: expected none, because nmt serve searches for all target "
-                    f"languages together, got {', '.join(config.data.target_tags)} ({run.path})"
-                ]
-            )
         self.pairs = model_language_pairs(config)
-        for tags in self.pairs.values():
+        for tags in {tuple(tags): tags for tags in self.pairs.values()}.values():
             require_tags(config, tags)
-        translator = load_translator(run, config, options.device, options.engine)
-        self._translators = {
-            pair: _set_target_language(with_tags(translator, config, tags), pair.target)
-            for pair, tags in self.pairs.items()
-        }
-        engine = translator.engine
+        self._config = config
+        self._translator = load_translator(run, config, options.device, options.engine)
+        self._translator_of = lru_cache(MAX_CACHED_PAIRS)(self._select_languages)
+        engine = self._translator.engine
         assert isinstance(engine, TorchEngine | CTranslate2Engine)
         self.has_attention = isinstance(engine, TorchEngine) and config.model.has_attention
         self.supports_constraints = isinstance(engine, TorchEngine)
@@ -83,7 +76,7 @@ class ServedModel:
         Each keeps the white space around it, so that they equal the line when they are joined.
         """
         text = line.strip()
-        translator = self._translators[pair]
+        translator = self._translator_of(pair)
         segments = translator.splitter.split(text, translator.tokenizers.count_source_tokens)
         begin, _, end = line.partition(text) if text else (line, "", "")
         *others, last = (segment.text + segment.trailing_space for segment in segments)
@@ -99,13 +92,13 @@ class ServedModel:
         features: TranslatorFeatures | None = None,
     ) -> list[list[Translation]]:
         """Return the n best translations of each line, best first; see `Translator.nbest`."""
-        return self._translator(pair, job, features).nbest(lines, n)
+        return self._job_translator(pair, job, features).nbest(lines, n)
 
     def score(
         self, pair: LanguagePair, pairs: Sequence[tuple[str, str]], job: Job
     ) -> list[PairScore]:
         """Return the scores of (source, translation) pairs."""
-        return self._translator(pair, job).score_pairs(pairs)
+        return self._job_translator(pair, job).score_pairs(pairs)
 
     def align(
         self, pair: LanguagePair, pairs: Sequence[tuple[str, str]], job: Job
@@ -136,7 +129,8 @@ class ServedModel:
         return explanation
 
     def _explainer(self, pair: LanguagePair, top: int = 0, record_beam: bool = False) -> Explainer:
-        engine, translator = self.shared.engine, self._translators[pair]
+        translator = self._translator_of(pair)
+        engine = translator.engine
         assert isinstance(engine, TorchEngine), "only nmt's engine computes attention"
         return Explainer(
             engine,
@@ -153,16 +147,16 @@ class ServedModel:
             job.check()
             yield
 
-    def _translator(
+    def _job_translator(
         self, pair: LanguagePair, job: Job, features: TranslatorFeatures | None = None
     ) -> Translator:
         """Return the translator of a job."""
-        base = self._translators[pair]
-        engine = JobEngine(self.shared, job)
+        base = self._translator_of(pair)
+        engine = JobEngine(self.shared, job, base.tokenizers.tags.tgt)
         return Translator(engine, base.tokenizers, base.settings, base.splitter, features)
 
-
-def _set_target_language(translator: Translator, language: str) -> Translator:
-    """Return the translator with a target language for splitting."""
-    splitter = replace(translator.splitter, target_language=language)
-    return Translator(translator.engine, translator.tokenizers, translator.settings, splitter)
+    def _select_languages(self, pair: LanguagePair) -> Translator:
+        """Return the translator with the tags and the languages of a pair."""
+        translator = with_tags(self._translator, self._config, self.pairs[pair])
+        translator.splitter = replace(translator.splitter, target_language=pair.target)
+        return translator

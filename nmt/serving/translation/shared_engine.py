@@ -61,23 +61,29 @@ class SharedEngine:
         sources: Sequence[Sequence[int]],
         nbest: int,
         constraints: Mapping[int, LexicalConstraints],
+        target_tags: tuple[int, ...] = (),
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of each source; see `Engine.search`.
 
-        Raises JobCancelledError once the job is cancelled.
+        `target_tags` are the token ids of the tags before each target. Raises JobCancelledError
+        once the job is cancelled.
         """
         if not sources:
             return []
         requests = []
         for i, source in enumerate(sources):
             required = constraints.get(i, LexicalConstraints())
-            kind = SearchKind(nbest, bool(required.prefix), bool(required.phrases))
+            kind = SearchKind(nbest, bool(required.prefix), bool(required.phrases), target_tags)
             requests.append((self._request(source, constraints.get(i)), kind))
         search = PendingSearch(job, len(requests))
         job.join(self.queue)
         self.queue.submit(search, requests)
         results = search.wait()
         return [results[request.index] for request, _ in requests]
+
+    def with_tags(self, target_tags: tuple[int, ...]) -> TorchEngine | CTranslate2Engine:
+        """Return the engine with these tags before each target."""
+        return self.engine.with_tags(TagIds(tgt=target_tags))
 
     def _request(self, source: Sequence[int], constraints: LexicalConstraints | None) -> Request:
         index = next(self._indices)
@@ -103,8 +109,9 @@ class SharedEngine:
 
     def _search(self, batch: BatchQueue, kind: SearchKind) -> None:
         """Search sentences of one kind until none waits or one of another kind is older."""
-        if isinstance(self.engine, TorchEngine):
-            self.engine.search_queue(batch, kind.nbest, kind.has_prefix, kind.has_phrases)
+        engine = self.with_tags(kind.target_tags)
+        if isinstance(engine, TorchEngine):
+            engine.search_queue(batch, kind.nbest, kind.has_prefix, kind.has_phrases)
             return
         requests = batch.take(0)
         constraints = {
@@ -112,7 +119,7 @@ class SharedEngine:
             for i, request in enumerate(requests)
             if request.constraints != LexicalConstraints()
         }
-        results = self.engine.search([r.source for r in requests], kind.nbest, constraints)
+        results = engine.search([r.source for r in requests], kind.nbest, constraints)
         indices = [request.index for request in requests]
         batch.finish(dict(zip(indices, results, strict=True)))
 
@@ -120,12 +127,12 @@ class SharedEngine:
 class JobEngine:
     """The shared engine as one job uses it. Implements `Engine`."""
 
-    def __init__(self, shared: SharedEngine, job: Job) -> None:
-        self.shared, self.job = shared, job
+    def __init__(self, shared: SharedEngine, job: Job, target_tags: tuple[int, ...] = ()) -> None:
+        self.shared, self.job, self.target_tags = shared, job, target_tags
 
     def with_tags(self, tags: TagIds) -> JobEngine:
-        """Return this engine: a served model has no target tags."""
-        return self
+        """Return an engine of the same job with other target tags."""
+        return JobEngine(self.shared, self.job, tags.tgt)
 
     def search(
         self,
@@ -135,16 +142,16 @@ class JobEngine:
         progress: Callable[[int], object] | None = None,
     ) -> list[list[Hypothesis]]:
         """Return the `nbest` best hypotheses of each source; `progress` is not called."""
-        return self.shared.search(self.job, sources, nbest, constraints or {})
+        return self.shared.search(self.job, sources, nbest, constraints or {}, self.target_tags)
 
     def score(self, pairs: Sequence[TokenPair]) -> list[Hypothesis]:
         """Return the target of each pair as a hypothesis with its score."""
         with self.shared.forced_decoding:
             self.job.check()
-            return self.shared.engine.score(pairs)
+            return self.shared.with_tags(self.target_tags).score(pairs)
 
     def score_tokens(self, pairs: Sequence[TokenPair]) -> list[TokenScores]:
         """Return the log-probabilities of target tokens and the attention on source tokens."""
         with self.shared.forced_decoding:
             self.job.check()
-            return self.shared.engine.score_tokens(pairs)
+            return self.shared.with_tags(self.target_tags).score_tokens(pairs)
