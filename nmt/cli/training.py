@@ -47,6 +47,10 @@ def init(
         Path | None,
         typer.Option("--from", metavar="RUN", help="Write a config that fine-tunes this run."),
     ] = None,
+    tags: Annotated[
+        list[str] | None,
+        typer.Option("--tag", metavar="NAME=VALUE", help="Tag of the text for --from; repeat it."),
+    ] = None,
 ) -> None:
     """Write a commented config for two parallel text files."""
     from nmt.commands.training import init as command
@@ -59,6 +63,7 @@ def init(
         arch=arch,
         hours=hours,
         parent=parent,
+        tags=tuple(tags or ()),
         output=output,
     )
     command.run(options)

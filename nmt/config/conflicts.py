@@ -148,7 +148,7 @@ def _file_errors(text_set: TextSet, may_be_monolingual: bool) -> list[str]:
 def _unknown_tag_error(tag: tuple[str, str], data: DataConfig) -> str:
     """Return the error message for a tag that no training set has."""
     name, value = tag
-    values = [known_value for known_name, known_value in data.training_tags() if known_name == name]
+    values = data.tag_values(name)
     if values:
         hint = "" if len(values) > MAX_CHOICES else did_you_mean(value, values)
         return f"tag {name}: expected {one_of(values, value)}, got '{value}'{hint}"

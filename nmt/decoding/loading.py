@@ -186,10 +186,20 @@ def with_tags(translator: Translator, config: Config, tags: dict[str, str]) -> T
 
 def require_tags(config: Config, tags: Mapping[str, str] | None = None) -> None:
     """Raise ConfigError if a tag of all training sources is in neither `decode.tags` nor `tags`."""
-    for name in sorted(config.data.required_tags() - {*config.decode.tags, *(tags or {})}):
-        values = [value for tag, value in config.data.training_tags() if tag == name]
-        flag = "--to" if name == "tgt_lang" else f"--set decode.tags.{name}"
+    for name in unset_tags(config, tags or {}):
+        values = config.data.tag_values(name)
+        flag = tag_flag(name, "VALUE")
         raise ConfigError([f"decode.tags.{name}: expected {one_of(values)}, got nothing ({flag})"])
+
+
+def unset_tags(config: Config, tags: Mapping[str, str]) -> list[str]:
+    """Return the names of required tags that are in neither `decode.tags` nor `tags`."""
+    return sorted(config.data.required_tags() - {*config.decode.tags, *tags})
+
+
+def tag_flag(name: str, value: str) -> str:
+    """Return the flag by which a command that translates receives a tag."""
+    return f"--to {value}" if name == "tgt_lang" else f"--set decode.tags.{name}={value}"
 
 
 def find_exported_model(run: RunDir) -> Path:

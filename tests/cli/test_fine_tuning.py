@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from nmt.config.loader import load_config
+from nmt.config.sections.data import text_set_tags
 from nmt.core.manifest import hash_file
 from nmt.core.run_dir import RunDir
 from tests.support.command_line import (
@@ -220,12 +221,16 @@ def test_init_from_writes_config_that_trains(child: Tiny) -> None:
     assert (child.run / "parent.json").is_file()
 
 
-def test_init_from_with_architecture_is_refused(child: Tiny) -> None:
+def test_init_from_with_wrong_options_is_refused(child: Tiny) -> None:
     domain = child.folder / "domain"
     files = ["--src", f"{domain}.in", "--tgt", f"{domain}.out", "-o", child.folder / "x.yaml"]
     assert_refused(
         nmt("init", "--from", child.folder / "parent", *files, "--arch", "rnn"), "--arch"
     )
+    result = nmt("init", "--from", child.folder / "parent", *files, "--tag", "tgt_lang=fr")
+    assert_refused(result, "--tag: expected none, as the parent has no tags, got 'tgt_lang=fr'")
+    result = nmt("init", *files, "--tag", "tgt_lang=fr")
+    assert_refused(result, "--tag: expected --from RUN too, got 'tgt_lang=fr' alone")
     assert not (child.folder / "x.yaml").exists()
 
 
@@ -269,6 +274,13 @@ def test_train_from_multilingual_parent_without_tags_is_refused(child: Tiny) -> 
     config.write_text(MULTILINGUAL.format(sets=known, rest=PARENT_SETTINGS))
     assert_success(nmt("train", config, "--run", parent, "--device", "cpu"))
     assert_refused(child.train("--from", parent), "data.train", "expected the tag tgt_lang")
+    files = ["--src", child.folder / "domain.in", "--tgt", child.folder / "domain.out"]
+    command = ["init", "--from", parent, *files, "-o", child.folder / "init.yaml"]
+    expected = "--tag: expected one of tgt_lang=out, got 'tgt_lang=xx'"
+    assert_refused(nmt(*command, "--tag", "tgt_lang=xx"), expected)
+    assert "tags of the text: tgt_lang=out\n" in assert_success(nmt(*command)).err
+    [text_set] = load_config(child.folder / "init.yaml").data.train
+    assert text_set_tags(text_set) == {"tgt_lang": "out"}
 
 
 GENERAL = """\

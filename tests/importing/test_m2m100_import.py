@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from nmt.config.loader import load_config
+from nmt.config.sections.data import text_set_tags
 from nmt.core.run_dir import RunDir
 from nmt.data.corpus.corpus import Corpus
 from nmt.decoding.constraints.lexical_constraints import encode_constraints
@@ -23,8 +24,7 @@ from nmt.errors import NMTError
 from nmt.export.exporter import export_run
 from nmt.importing.importer import import_model
 from nmt.interpret.explainer import load_explainer
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
-from tests.support.command_line import nmt
+from tests.support.command_line import assert_success, nmt
 from tests.support.models.m2m100_folders import write_m2m100_folder, write_nllb_folder
 from tests.support.models.marian_folders import make_text
 from tests.support.models.transformers_search import SEARCH, generate, transformers
@@ -125,11 +125,6 @@ def test_translate_unknown_language_names_nearest(tmp_path: Path) -> None:
     assert len(result.err) < 200
 
 
-def test_served_model_with_target_tags_is_refused(run: Path) -> None:
-    with pytest.raises(NMTError, match=r"data\.target_tags: expected none, because nmt serve"):
-        ServedModel(run, ModelOptions())
-
-
 def test_with_tags_changes_target_language(run: Path) -> None:
     config = load_config(run / "config.yaml", [*SEARCH, *languages("eng_Latn", "deu_Latn")])
     translator = load_translator(RunDir(run), config, "cpu")
@@ -203,6 +198,8 @@ def test_fine_tuned_nllb_resumes_and_translates(run: Path, tmp_path: Path) -> No
     child = tmp_path / "child"
     result = nmt("train", tmp_path / "config.yaml", "--run", child)
     assert result.code == 0, result.err
+    needed = "--set decode.tags.src_lang=eng_Latn --to deu_Latn"
+    assert f"nmt translate -m {child} {needed}\n" in result.err
     corpus = Corpus.load(RunDir(child).corpus / "train")
     parent = load_run(run, *languages("eng_Latn", "deu_Latn"))
     assert corpus.row("tgt", 0).tolist() == parent.tokenizers.tgt.encode(LINES[-100:])[0]
@@ -224,6 +221,30 @@ def test_fine_tuned_nllb_resumes_and_translates(run: Path, tmp_path: Path) -> No
     result = nmt("train", tmp_path / "config.yaml", "--run", tmp_path / "other")
     assert result.code == 2
     assert "expected the tag tgt_lang, which the model of train.from needs" in result.err
+
+
+def test_init_from_nllb_needs_tags_and_writes_them(run: Path, tmp_path: Path) -> None:
+    for name in ("train.en", "train.de", "valid.en", "valid.de"):
+        write_lines(tmp_path / name, LINES[:20])
+    files = ("--src", tmp_path / "train.en", "--tgt", tmp_path / "train.de")
+    config = tmp_path / "config.yaml"
+    command = ["init", "--from", run, *files, "-o", config]
+    tags = {"src_lang": "eng_Latn", "tgt_lang": "deu_Latn"}
+    source = ("--tag", "src_lang=eng_Latn")
+    values = "one of deu_Latn, eng_Latn, fra_Latn, zho_Hans"
+    for flags, message in (
+        ((), f"--tag: expected src_lang=VALUE for the parent ({values}), got nothing"),
+        (source, f"--tag: expected tgt_lang=VALUE for the parent ({values}), got nothing"),
+        ((*source, "--tag", "tgt_lang=de"), "tgt_lang=zho_Hans, got 'tgt_lang=de'"),
+    ):
+        result = nmt(*command, *flags)
+        assert result.code == 2
+        assert message in result.err
+        assert result.err.count("\n") == 1
+        assert not config.exists()
+    assert_success(nmt(*command, *source, "--tag", "tgt_lang=deu_Latn"))
+    data = load_config(config).data
+    assert [text_set_tags(text_set) for text_set in (*data.train, *data.valid_sets())] == [tags] * 2
 
 
 def change_settings(file: str, **changes: Any) -> Callable[[Path], None]:

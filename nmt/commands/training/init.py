@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from nmt.commands.training.init_fine_tuning import fine_tuning_config, yaml_text_set
+from nmt.commands.training.init_fine_tuning import choose_tags, fine_tuning_config, yaml_text_set
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
 from nmt.config.sections.data import TextSet
@@ -109,6 +109,8 @@ class InitOptions:
     hours: float | None = None
     parent: Path | None = None
     """Run to fine-tune; None to train from scratch."""
+    tags: tuple[str, ...] = ()
+    """Tags of the text for the parent, as name=value."""
     output: Path | None = None
 
 
@@ -161,6 +163,8 @@ def run(options: InitOptions) -> None:
     if options.parent is not None:
         write_fine_tuning_config(options, text, output, valid or split, tests)
         return
+    if options.tags:
+        raise ConfigError([f"--tag: expected --from RUN too, got '{options.tags[0]}' alone"])
     arch = options.arch or default_architecture(text.pairs)
     logger.info(f"{text.pairs:,} pairs; measuring how fast a model trains here…")
     plan = make_plan(text, arch, options.hours, valid_pairs)
@@ -218,8 +222,10 @@ def write_fine_tuning_config(
     parent = open_model(options.parent)
     data = load_config(parent.config).data
 
+    tags = choose_tags(data, options.tags)
+
     def text_set(pair: FilePair) -> AnyTextSet:
-        return as_text_set(pair, (data.src, data.tgt))
+        return as_text_set(pair, (data.src, data.tgt), tags)
 
     content, plan = fine_tuning_config(
         parent,
@@ -233,6 +239,8 @@ def write_fine_tuning_config(
     files.write_text(output, content)
     logger.info(f"wrote {output}")
     logger.info(f"parent: {parent.path}; architecture and tokenizer come from it")
+    if tags:
+        logger.info(f"tags of the text: {', '.join(map('='.join, tags.items()))}")
     logger.info(
         f"learning rate: {plan.lr:.1e}, {plan.lr_reason}, as the weights need small changes only; "
         f"{plan.warmup} optimizer steps of warm-up"
@@ -344,12 +352,16 @@ def split_name(file: Path) -> tuple[Path, str | None]:
     return file, None
 
 
-def as_text_set(pair: FilePair, languages: tuple[str | None, str | None]) -> AnyTextSet:
-    """Return two files as a text set of the config: a prefix, or two files."""
+def as_text_set(
+    pair: FilePair,
+    languages: tuple[str | None, str | None],
+    tags: Mapping[str, str] | None = None,
+) -> AnyTextSet:
+    """Return two files as a text set of the config: a prefix, or two files with tags."""
     (prefix, src_lang), (tgt_prefix, tgt_lang) = map(split_name, pair)
     if prefix == tgt_prefix and (src_lang, tgt_lang) == languages and src_lang is not None:
-        return prefix
-    return TextSet(src=pair[0], tgt=pair[1])
+        return TextSet(prefix=prefix, tags=dict(tags)) if tags else prefix
+    return TextSet(src=pair[0], tgt=pair[1], tags=dict(tags or {}))
 
 
 def model_lines(model: dict[str, Any]) -> Iterator[str]:

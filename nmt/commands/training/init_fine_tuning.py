@@ -10,10 +10,11 @@ from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
-from nmt.config.sections.data import TextSet
+from nmt.config.sections.data import DataConfig, TextSet
 from nmt.config.text_sets import AnyTextSet, text_set_names
 from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
+from nmt.errors import ConfigError, one_of
 
 LR_FACTOR = 0.1
 """Learning rate, relative to the peak of the parent: the weights need small changes only."""
@@ -88,6 +89,31 @@ def plan_fine_tuning(
         batch_tokens=batch_tokens,
         steps_per_epoch=steps_per_epoch,
     )
+
+
+def choose_tags(parent: DataConfig, assignments: Sequence[str]) -> dict[str, str]:
+    """Return the tags of the new text: those of `--tag`, and required ones with a single value.
+
+    `assignments` have the form name=value. Raises ConfigError if the parent lacks a tag, or if a
+    tag that it requires is missing.
+    """
+    tags: dict[str, str] = {}
+    parent_tags = [f"{name}={value}" for name, value in parent.training_tags()]
+    for assignment in assignments:
+        if assignment not in parent_tags:
+            expected = "none, as the parent has no tags"
+            if parent_tags:
+                expected = one_of(parent_tags, assignment)
+            raise ConfigError([f"--tag: expected {expected}, got '{assignment}'"])
+        name, _, tags[name] = assignment.partition("=")
+    for name in sorted(parent.required_tags() - set(tags)):
+        values = parent.tag_values(name)
+        if len(values) > 1:
+            raise ConfigError(
+                [f"--tag: expected {name}=VALUE for the parent ({one_of(values)}), got nothing"]
+            )
+        [tags[name]] = values
+    return tags
 
 
 def fine_tuning_config(

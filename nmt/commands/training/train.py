@@ -21,6 +21,7 @@ from nmt.commands.training.train_setup import (
 from nmt.config.loader import load_config, resolve_run_dir
 from nmt.config.overrides import Override
 from nmt.config.schema import Config
+from nmt.config.sections.data import text_set_tags
 from nmt.core import files
 from nmt.core.console import format_duration, print_result
 from nmt.core.distributed.process_group import connect_processes
@@ -32,7 +33,7 @@ from nmt.core.torchrun import world_size
 from nmt.data.corpus.configured_text import EvalSet, load_test_sets
 from nmt.data.corpus.tokenizer_stage import refuse_export
 from nmt.data.text.normalization import migrate_normalise_setting
-from nmt.decoding.loading import load_translator, with_tags
+from nmt.decoding.loading import load_translator, tag_flag, unset_tags, with_tags
 from nmt.decoding.search.hypothesis import EXTRA_LENGTH
 from nmt.decoding.shortlist_training import build_shortlist
 from nmt.device.cpu_cores import free_cores
@@ -228,9 +229,17 @@ def evaluate(
     # write_card writes run_dir.model_card itself
     write_or_warn(run_dir.model_card, lambda _: log.info(write_card(run_dir, hardware)))
     export(trainer)
+    flags = example_tag_flags(trainer.config)
     logger.info(
-        f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}\n  nmt evaluate {run_dir.path}"
+        f"\nnext:\n  echo '...' | nmt translate -m {run_dir.path}{flags}\n"
+        f"  nmt evaluate {run_dir.path}"
     )
+
+
+def example_tag_flags(config: Config) -> str:
+    """Return the flags for tags that every line needs, with the values of the first set."""
+    tags = text_set_tags(config.data.train[0])
+    return "".join(f" {tag_flag(name, tags[name])}" for name in unset_tags(config, {}))
 
 
 def finish(trainer: Trainer, stop_reason: str) -> None:

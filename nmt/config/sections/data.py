@@ -214,6 +214,10 @@ class DataConfig(Section):
         tags = (tag for text_set in self.train for tag in text_set_tags(text_set).items())
         return list(dict.fromkeys([*first, *tags]))
 
+    def tag_values(self, name: str) -> list[str]:
+        """Return the values of a tag in training."""
+        return [value for tag, value in self.training_tags() if tag == name]
+
     def required_tags(self) -> set[str]:
         """Return the tag names that every text needs: those that all training sets have.
 
