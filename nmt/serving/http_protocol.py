@@ -1,4 +1,4 @@
-"""The HTTP protocol of uvicorn, which closes connections that send no complete header."""
+"""The HTTP protocol of uvicorn, with limits on the time and the size of a header."""
 
 from __future__ import annotations
 
@@ -7,9 +7,16 @@ from typing import Any, ClassVar
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+MAX_HEADER_BYTES = 65_536
+"""Maximum number of bytes of an incomplete header."""
+TOO_LARGE = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\n"
+    b"connection: close\r\ncontent-length: 0\r\n\r\n"
+)
 
-class HeaderTimeoutProtocol(HttpToolsProtocol):
-    """A connection that is closed if the header of a request does not arrive in time."""
+
+class HeaderLimitProtocol(HttpToolsProtocol):
+    """A connection that is closed if the header of a request is too slow or too large."""
 
     header_seconds: ClassVar[float] = 30.0
     """Seconds for a header, from the start of the connection or from its first byte."""
@@ -17,11 +24,22 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._header_timer: asyncio.TimerHandle | None = None
+        self._header_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
         self._start_timer()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse data of requests; answer 431 if a header has too much of it."""
+        timer = self._header_timer
+        super().data_received(data)
+        if timer is not None and timer is self._header_timer:  # all of the data is header
+            self._header_bytes += len(data)
+            if self._header_bytes > MAX_HEADER_BYTES:
+                self.transport.write(TOO_LARGE)
+                self.transport.close()
 
     def on_message_begin(self) -> None:
         """Wait for the header of a request."""
@@ -40,6 +58,7 @@ class HeaderTimeoutProtocol(HttpToolsProtocol):
 
     def _start_timer(self) -> None:
         self._stop_timer()
+        self._header_bytes = 0
         self._header_timer = self.loop.call_later(self.header_seconds, self.transport.close)
 
     def _stop_timer(self) -> None:

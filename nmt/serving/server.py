@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import logging
+import math
 import resource
 import signal
 import socket
@@ -13,7 +14,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from nmt.errors import ConfigError
-from nmt.serving.http_protocol import HeaderTimeoutProtocol
+from nmt.serving.http_protocol import HeaderLimitProtocol
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +23,9 @@ BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75
 """Seconds until an idle connection is closed: longer than a proxy keeps it, so that it does not
 send a request to a closed connection."""
+
+GRACE_SECONDS = 5
+"""Seconds after the time limit of requests until a server that stops closes all connections."""
 
 
 def bind_socket(host: str, port: int) -> socket.socket:
@@ -59,25 +63,34 @@ def is_public(host: str) -> bool:
         return True
 
 
-def run_server(app: FastAPI, listener: socket.socket) -> None:
+def build_server(app: FastAPI, timeout: float) -> uvicorn.Server:
+    """Return a server that answers each request within `timeout` seconds.
+
+    After this time and GRACE_SECONDS it stops, even if clients do not read their responses.
+    """
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            http=HeaderLimitProtocol,
+            log_config=None,
+            log_level="error",
+            access_log=False,
+            server_header=False,
+            ws="none",
+            lifespan="on",
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=math.ceil(timeout) + GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+    )
+
+
+def run_server(server: uvicorn.Server, listener: socket.socket) -> None:
     """Answer requests until SIGTERM or SIGINT.
 
     Then refuse new ones, finish those in progress, and return. A second SIGINT does not wait.
     """
     _raise_file_limit()
-    config = uvicorn.Config(
-        app,
-        http=HeaderTimeoutProtocol,
-        log_config=None,
-        log_level="error",
-        access_log=False,
-        server_header=False,
-        ws="none",
-        lifespan="on",
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        backlog=BACKLOG,
-    )
-    server = uvicorn.Server(config)
 
     def stop(number: int, frame: FrameType | None) -> None:
         server.should_exit = True

@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 import pytest
 import uvicorn
 
-from nmt.serving.http_protocol import HeaderTimeoutProtocol
+from nmt.serving.http_protocol import HeaderLimitProtocol
 from tests.support.serving import ServerProcess, serve
 
 PAIR = {"source": "en", "target": "fr"}
@@ -183,7 +183,7 @@ def test_server_urls_behind_a_proxy_name_the_public_host(server: ServerProcess) 
 
 
 def test_connection_without_complete_header_is_closed() -> None:
-    class Hasty(HeaderTimeoutProtocol):
+    class Hasty(HeaderLimitProtocol):
         header_seconds = 0.3
 
     async def answer(scope: Any, receive: Any, send: Any) -> None:

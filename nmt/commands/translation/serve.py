@@ -87,7 +87,8 @@ def run(options: ServeOptions) -> None:
                 f"--host {options.host}: other machines can use this server without a key "
                 "(--api-keys FILE requires one)"
             )
-        server.run_server(app.build_app(service, options.cors, write), listener)
+        application = app.build_app(service, options.cors, write)
+        server.run_server(server.build_server(application, options.timeout), listener)
 
 
 def _load_models(options: ServeOptions) -> list[ServedModel]:
