@@ -127,6 +127,8 @@ def parse_parameters(parameters: type[P], values: Values) -> P:
     values = {name: value for name, value in values.items() if value is not None}
     try:
         return parameters.model_validate(_replace_surrogates(values))
+    except RecursionError:
+        raise HTTPException(400, "the body: expected fewer nested values, got too many") from None
     except ValidationError as error:
         detail = error.errors(include_url=False)[0]
         path = _schema_path(detail["loc"], values)
