@@ -201,6 +201,17 @@ def test_average_of_folder_without_checkpoint_names_it(tiny: Tiny, steps: list[P
     assert not output.exists()
 
 
+def test_average_of_equal_tokenizers_in_other_files_works(tiny: Tiny) -> None:
+    """An imported model has a file per side; a run that fine-tunes it has one if they are equal."""
+    shutil.copytree(tiny.run, tiny.folder / "imported", symlinks=True)
+    joint = tiny.folder / "imported" / "tokenizer.model"
+    shutil.copy(joint, joint.with_name("tokenizer.src.model"))
+    joint.rename(joint.with_name("tokenizer.tgt.model"))
+    output = tiny.folder / "average"
+    assert_success(nmt("average", tiny.run, tiny.folder / "imported", "-o", output))
+    assert is_average([tiny.run / "best"], output)
+
+
 def test_average_of_other_models_is_refused(tiny: Tiny) -> None:
     output, second_run = tiny.folder / "average", tiny.folder / "other"
 

@@ -144,7 +144,7 @@ def _check_same_shapes(first: Path, first_shapes: Shapes, file: Path, shapes: Sh
 
 def _check_same_tokens(first: RunDir, run: RunDir) -> None:
     """Raise RunError if the token ids of two runs mean different tokens or tags."""
-    for expected, actual in zip(_tokenizer_files(first), _tokenizer_files(run), strict=True):
+    for expected, actual in zip(_side_files(first), _side_files(run), strict=True):
         hashes = [hash_file(file) if file.is_file() else None for file in (expected, actual)]
         if hashes[0] != hashes[1]:
             raise RunError(f"{actual}: expected the same tokenizer as {expected}, got another one")
@@ -171,6 +171,13 @@ def _check_same_settings(first: RunDir, run: RunDir) -> None:
 
 def _tokenizer_files(run: RunDir) -> list[Path]:
     return [run.tokenizer_joint, run.tokenizer_src, run.tokenizer_tgt, run.normalization]
+
+
+def _side_files(run: RunDir) -> list[Path]:
+    """Return the tokenizers of source and target, which may be one file, and the normalization."""
+    if run.tokenizer_joint.is_file():
+        return [run.tokenizer_joint, run.tokenizer_joint, run.normalization]
+    return [run.tokenizer_src, run.tokenizer_tgt, run.normalization]
 
 
 def _average_record(weights_files: Sequence[Path], steps: Sequence[int]) -> str:
