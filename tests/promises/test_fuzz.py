@@ -16,6 +16,7 @@ EXAMPLES = {
     "memories": 60,
     "memory sources": 8,
     "imports": 10,
+    "requests": 50,
 }
 """Number of examples; the slow test tries a hundred times as many."""
 

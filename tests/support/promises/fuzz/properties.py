@@ -1,4 +1,4 @@
-"""Properties of commands that hold for any input, and their search for a counterexample."""
+"""Properties of commands and of the server for any input, and their search for a counterexample."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from nmt.core.files import is_temporary
 from tests.support.promises.fuzz.command_runs import check_command
 from tests.support.promises.fuzz.folders import MODELS, Damage, FuzzFolder, damage_file
 from tests.support.promises.fuzz.model_folders import LAYOUTS, damage_model
+from tests.support.promises.fuzz.requests import FuzzRequest, request_batches, send_all
 from tests.support.promises.fuzz.strategies import (
     command_lines,
     configs,
@@ -158,6 +159,11 @@ def check_memory_source(
         assert not (new / "corpus").exists(), result.err
 
 
+def check_requests(fuzz_folder: FuzzFolder, requests: list[FuzzRequest]) -> None:
+    """Check that the server answers any requests, each with its own answer or an error."""
+    send_all(requests)
+
+
 Property = Callable[..., None]
 archs = st.sampled_from(sorted(MODELS))
 PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
@@ -192,6 +198,7 @@ PROPERTIES: dict[str, tuple[Property, dict[str, st.SearchStrategy[Any]]]] = {
         check_import,
         {"layout": st.sampled_from(sorted(LAYOUTS)), "changes": model_changes},
     ),
+    "requests": (check_requests, {"requests": request_batches}),
 }
 
 
