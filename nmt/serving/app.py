@@ -5,9 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
@@ -23,6 +24,19 @@ from nmt.serving.libretranslate_routes import (
 from nmt.serving.native_routes import native_router
 from nmt.serving.request_records import Metrics, RequestRecorder
 from nmt.serving.service import Service
+
+ERROR_SCHEMA = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}},
+    "required": ["error"],
+}
+ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+    "default": {
+        "description": "Error",
+        "content": {"application/json": {"schema": ERROR_SCHEMA}},
+    }
+}
+"""Part of the OpenAPI description of each endpoint."""
 
 
 def build_app(
@@ -47,10 +61,10 @@ def build_app(
         lifespan=close_at_end,
     )
     metrics = Metrics(service)
-    app.include_router(libretranslate_router(service))
-    app.include_router(native_router(service))
+    app.include_router(libretranslate_router(service), responses=ERROR_RESPONSES)
+    app.include_router(native_router(service), responses=ERROR_RESPONSES)
 
-    @app.get("/metrics")
+    @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
         """Return the metrics in the format of Prometheus."""
         return Response(generate_latest(metrics.registry), media_type=CONTENT_TYPE_LATEST)

@@ -193,6 +193,9 @@ def test_spec_lists_all_endpoints(client: TestClient) -> None:
     assert {"/translate", "/detect", "/languages", "/translate_file", "/v1/explain"} <= set(paths)
     content = paths["/translate"]["post"]["requestBody"]["content"]
     assert {"q", "source", "target"} <= set(content["application/json"]["schema"]["properties"])
+    for path in ("/translate", "/v1/explain"):
+        error = paths[path]["post"]["responses"]["default"]["content"]["application/json"]
+        assert error["schema"]["required"] == ["error"]
     names = {parameter["name"] for parameter in paths["/translate"]["get"]["parameters"]}
     assert {"text", "source", "target"} <= names
 
