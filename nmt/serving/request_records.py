@@ -96,9 +96,9 @@ class RequestRecorder:
     def _record(self, scope: Scope, status: int, seconds: float) -> None:
         """Update the metrics and write a line of the access log."""
         state = scope.get("state", {})
-        path = getattr(scope.get("route"), "path", "other")
-        self.metrics.requests.labels(path, status).inc()
-        self.metrics.seconds.labels(path).observe(seconds)
+        path = getattr(scope.get("route"), "path", None)
+        self.metrics.requests.labels(path or "other", status).inc()
+        self.metrics.seconds.labels(path or "other").observe(seconds)
         characters = state.get("characters", 0)
         self.metrics.characters.inc(characters)
         client = scope.get("client")
@@ -107,7 +107,7 @@ class RequestRecorder:
             "client": client[0] if client else None,
             "key": state.get("key"),
             "method": scope["method"],
-            "path": scope["path"],
+            "path": path or scope["path"],  # without the token of a translated file
             "status": status,
             "ms": round(1000 * seconds, 1),
             "characters": characters,

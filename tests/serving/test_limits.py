@@ -284,6 +284,16 @@ def test_access_log_has_no_texts(make_client: MakeClient) -> None:
     assert "sesame" not in "".join(log)
 
 
+def test_access_log_has_no_tokens_of_files(make_client: MakeClient) -> None:
+    log: list[str] = []
+    client = make_client(log=log)
+    files = {"file": ("sesame.txt", b"1 2 3")}
+    answer = client.post("/translate_file", data=PAIR, files=files).json()
+    assert client.get(answer["translatedFileUrl"]).content == b"3 2 1"
+    assert json.loads(log[-1])["path"] == "/download_file/{token}/{name}"
+    assert "sesame" not in "".join(log)
+
+
 def test_metrics_count_requests_and_characters(make_client: MakeClient) -> None:
     client = make_client()
     client.post("/translate", json=TEXT)
