@@ -62,7 +62,7 @@ TEXT = st.text(
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4))
 def test_convert_round_trip_keeps_table(tmp_path: Path, pairs: list[Pair]) -> None:

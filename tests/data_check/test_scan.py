@@ -138,6 +138,7 @@ def test_scan_swapped_related_languages_are_warnings(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not CORPORA.is_dir(), reason="needs the shared corpora")
 def test_scan_planted_languages_in_real_text_are_found(tmp_path: Path) -> None:
     """Replace 200 of 29,000 German lines by lines in three other languages."""

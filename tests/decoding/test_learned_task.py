@@ -85,7 +85,7 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-SLOW_MODELS = ("input-feeding", "coverage", "location", "post-norm")
+SLOW_MODELS = ("input-feeding", "coverage", "location", "post-norm", "monotonic", "predictive")
 """Variants of models that the fast suite trains too; all contracts of their layers are tested."""
 
 
