@@ -9,11 +9,11 @@ from tests.support.promises.fuzz.folders import FuzzFolder
 from tests.support.promises.fuzz.properties import PROPERTIES, fuzz
 
 EXAMPLES = {
-    "command lines": 40,
-    "configs": 60,
+    "command lines": 30,
+    "configs": 30,
     "run folders": 30,
     "text": 20,
-    "memories": 60,
+    "memories": 30,
     "memory sources": 8,
     "imports": 10,
     "requests": 50,
