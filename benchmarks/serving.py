@@ -5,12 +5,13 @@
 RUN is a run folder and LINES a file with sentences. `nmt translate` gives the expected answers. All
 parts use one server at its default settings, on localhost. Needs wrk (https://github.com/wg/wrk).
 
-- throughput: wrk has CLIENTS connections, each with one request of one sentence at a time. This
+- throughput: wrk has `--clients` connections, each with one request of one sentence at a time. This
   alternates with `nmt translate` on all lines in one job, which is timed without its start.
 - latency: requests arrive at random times (a Poisson process) at several rates, whether or not
   others have been answered, each on its own connection if necessary. Latency counts from the time
   at which a request was due.
-- memory: `--requests` requests of the first WORDS words of each line by CLIENTS connections.
+- memory: `--requests` requests of the first WORDS words of each line by `--clients`
+  connections.
 
 CPU seconds are those of all threads of a process.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import math
 import os
 import random
 import re
@@ -42,8 +44,7 @@ from nmt.config.loader import load_config
 from nmt.data.text.reader import read_lines
 
 SCRIPT = Path(__file__).parent / "load" / "serving.lua"
-CLIENTS = 32
-REPETITIONS = 5
+REPETITIONS = 3
 """Number of times that the batch job of `nmt translate` contains all lines."""
 SHARES = (0.25, 0.5, 0.7, 0.8, 0.9, 1.1)
 """Offered load as a share of the throughput."""
@@ -101,11 +102,11 @@ def serve(run: Path) -> Iterator[Server]:
             process.wait()
 
 
-def translate(run: Path, lines: Sequence[str]) -> tuple[list[str], float, float]:
+def translate(run: Path, lines: Sequence[str], *flags: str) -> tuple[list[str], float, float]:
     """Return translations by `nmt translate`, its seconds, and its CPU seconds."""
     text = "".join(f"{line}\n" for line in lines)
     before, begin = os.times(), time.perf_counter()
-    command = [*NMT, "translate", "-m", str(run), "--device", "cpu"]
+    command = [*NMT, "translate", "-m", str(run), "--device", "cpu", *flags]
     result = subprocess.run(command, input=text, capture_output=True, text=True, check=True)
     seconds, after = time.perf_counter() - begin, os.times()
     cpu_seconds = sum(after[2:4]) - sum(before[2:4])
@@ -130,8 +131,11 @@ def _compact(value: Any) -> str:
 class Wrk:
     """Clients that each send the next request after the answer to the last."""
 
-    def __init__(self, server: Server, exchanges: Sequence[Exchange], folder: Path) -> None:
+    def __init__(
+        self, server: Server, exchanges: Sequence[Exchange], folder: Path, clients: int
+    ) -> None:
         self._server = server
+        self.clients = clients
         self._file = folder / "exchanges"
         self._file.write_text("".join(f"{e.body}\n{e.answer}\n" for e in exchanges))
 
@@ -141,9 +145,10 @@ class Wrk:
         Returns counts of answers, wrong answers, other statuses and lost requests, the seconds, and
         the CPU seconds of wrk and of the server.
         """
-        threads = ["-t", str(CLIENTS), "-c", str(CLIENTS), "-d", f"{seconds}s", "--timeout", "60s"]
-        command = ["wrk", *threads, "-s", str(SCRIPT), self._server.url, "--", str(self._file)]
-        command += [str(CLIENTS), str(requests // CLIENTS)]
+        clients = str(self.clients)
+        command = ["wrk", "-t", clients, "-c", clients, "-d", f"{seconds}s", "--timeout", "60s"]
+        command += ["-s", str(SCRIPT), self._server.url, "--", str(self._file), clients]
+        command.append(str(requests // self.clients))
         server_before, before = self._server.metric(CPU), os.times()
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         after = os.times()
@@ -154,32 +159,42 @@ class Wrk:
 
 
 def measure_throughput(
-    server: Server, run: Path, lines: Sequence[str], wrk: Wrk, seconds: int, rounds: int
+    run: Path, lines: Sequence[str], wrk: Wrk, seconds: int, rounds: int
 ) -> float:
-    """Print a row per round; return the median throughput of the server in lines per second."""
-    print("\n| round | system | lines/s | CPU ms/line | of the clients | wrong | failed | lost |")
-    print("|---|---|---|---|---|---|---|---|")
+    """Print a row per round and system; return the median lines per second of the server.
+
+    One batch job has the batches of the config. Another has those that the clients can fill.
+    """
+    print("\n| system | lines/s | CPU ms/line | of the clients | wrong | failed | lost |")
+    print("|---|---|---|---|---|---|---|")
     wrk.run(WARM_UP)
-    rates: dict[str, list[float]] = {"served": [], "batch": []}
-    for number in range(1, rounds + 1):
-        _, start_seconds, start_cpu = translate(run, lines[:1])
-        _, job_seconds, job_cpu = translate(run, [*lines] * REPETITIONS)
-        count = REPETITIONS * len(lines) - 1
-        rates["batch"].append(count / (job_seconds - start_seconds))
-        cpu = 1000 * (job_cpu - start_cpu) / count
-        print(f"| {number} | nmt translate | {rates['batch'][-1]:.1f} | {cpu:.2f} | | | | |")
+    batch_size = math.ceil(wrk.clients / len(os.sched_getaffinity(0)))
+    jobs = {
+        "nmt translate": (),
+        f"nmt translate, batches of {batch_size}": ("--set", f"decode.batch_size={batch_size}"),
+    }
+    rates: dict[str, list[float]] = {name: [] for name in [*jobs, "nmt serve"]}
+    for _ in range(rounds):
+        for name, flags in jobs.items():
+            _, start_seconds, start_cpu = translate(run, lines[:1], *flags)
+            _, job_seconds, job_cpu = translate(run, [*lines] * REPETITIONS, *flags)
+            count = REPETITIONS * len(lines) - 1
+            rates[name].append(count / (job_seconds - start_seconds))
+            cpu = 1000 * (job_cpu - start_cpu) / count
+            print(f"| {name} | {rates[name][-1]:.1f} | {cpu:.2f} | | | | |", flush=True)
         figures = wrk.run(seconds)
         count = int(figures["answers"])
-        rates["served"].append(count / figures["seconds"])
+        rates["nmt serve"].append(count / figures["seconds"])
         cpu, client_cpu = (1000 * figures[f"{name}_cpu"] / count for name in ("server", "client"))
         print(
-            f"| {number} | nmt serve | {rates['served'][-1]:.1f} | {cpu:.2f} | {client_cpu:.2f} "
+            f"| nmt serve | {rates['nmt serve'][-1]:.1f} | {cpu:.2f} | {client_cpu:.2f} "
             f"| {figures['wrong']} | {figures['failed']} | {figures['lost']} |",
             flush=True,
         )
-    served, batch = statistics.median(rates["served"]), statistics.median(rates["batch"])
-    print(f"\nmedians: {served:.1f} of {batch:.1f} lines/s, ratio {served / batch:.2f}")
-    return served
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name in jobs:
+        print(f"\nnmt serve / {name}: {medians['nmt serve'] / medians[name]:.2f}")
+    return medians["nmt serve"]
 
 
 class Connections:
@@ -286,6 +301,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("lines", type=Path)
     parser.add_argument("--parts", default="throughput,latency,memory")
+    parser.add_argument("--clients", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=int, default=20)
     parser.add_argument("--rate", type=float, help="full load for latency; default: throughput")
@@ -298,15 +314,14 @@ def main() -> None:
         exchanges = make_exchanges(options.run, lines)
         full_rate = options.rate or 0.0
         if "throughput" in parts:
-            wrk = Wrk(server, exchanges, Path(folder))
-            full_rate = measure_throughput(
-                server, options.run, lines, wrk, options.seconds, options.rounds
-            )
+            wrk = Wrk(server, exchanges, Path(folder), options.clients)
+            full_rate = measure_throughput(options.run, lines, wrk, options.seconds, options.rounds)
         if "latency" in parts:
             rates = [share * full_rate for share in SHARES]
             measure_latency(server, exchanges, rates, options.seconds)
         if "memory" in parts:
-            wrk = Wrk(server, make_exchanges(options.run, short), Path(folder))
+            short_exchanges = make_exchanges(options.run, short)
+            wrk = Wrk(server, short_exchanges, Path(folder), options.clients)
             measure_memory(server, wrk, options.requests, 3600)
 
 
