@@ -10,7 +10,7 @@ parts use one server at its default settings, on localhost. Needs wrk (https://g
 - latency: requests arrive at random times (a Poisson process) at several rates, whether or not
   others have been answered, each on its own connection if necessary. Latency counts from the time
   at which a request was due.
-- memory: `--requests` requests of the first WORDS words of each line by `--clients`
+- memory: at least `--requests` requests of the first WORDS words of each line by `--clients`
   connections.
 
 CPU seconds are those of all threads of a process.
@@ -29,7 +29,6 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -139,8 +138,8 @@ class Wrk:
         self._file = folder / "exchanges"
         self._file.write_text("".join(f"{e.body}\n{e.answer}\n" for e in exchanges))
 
-    def run(self, seconds: int, requests: int = 0) -> dict[str, float]:
-        """Send requests for a number of seconds, or at most `requests` requests if given.
+    def run(self, seconds: int) -> dict[str, float]:
+        """Send requests for a number of seconds.
 
         Returns counts of answers, wrong answers, other statuses and lost requests, the seconds, and
         the CPU seconds of wrk and of the server.
@@ -148,7 +147,6 @@ class Wrk:
         clients = str(self.clients)
         command = ["wrk", "-t", clients, "-c", clients, "-d", f"{seconds}s", "--timeout", "60s"]
         command += ["-s", str(SCRIPT), self._server.url, "--", str(self._file), clients]
-        command.append(str(requests // self.clients))
         server_before, before = self._server.metric(CPU), os.times()
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         after = os.times()
@@ -274,25 +272,15 @@ def measure_latency(
 
 
 def measure_memory(server: Server, wrk: Wrk, requests: int, seconds: int) -> None:
-    """Print the server's resident memory during many requests, and the counts of answers."""
-    sizes: list[tuple[float, float]] = []
-    is_over = threading.Event()
-    begin = time.perf_counter()
-
-    def record() -> None:
-        while not is_over.wait(0.5):
-            sizes.append((time.perf_counter() - begin, server.metric(MEMORY)))
-
-    thread = threading.Thread(target=record)
-    thread.start()
-    figures = wrk.run(seconds, requests)
-    is_over.set()
-    thread.join()
-    print(f"\n{figures}")
-    print("\n| share of the requests | resident memory, MB |\n|---|---|")
-    for k in range(11):
-        _, size = sizes[min(k * len(sizes) // 10, len(sizes) - 1)]
-        print(f"| {k * 10}% | {size / 2**20:.1f} |")
+    """Print the server's resident memory after each part of the requests, and their counts."""
+    print("\n| answers | wrong | failed | lost | resident memory, MB |\n|---|---|---|---|---|")
+    names = ("answers", "wrong", "failed", "lost")
+    counts = dict.fromkeys(names, 0)
+    while counts["answers"] < requests:
+        figures = wrk.run(seconds)
+        counts = {name: counts[name] + int(figures[name]) for name in names}
+        cells = " | ".join(str(count) for count in counts.values())
+        print(f"| {cells} | {server.metric(MEMORY) / 2**20:.1f} |", flush=True)
 
 
 def main() -> None:
@@ -322,7 +310,7 @@ def main() -> None:
         if "memory" in parts:
             short_exchanges = make_exchanges(options.run, short)
             wrk = Wrk(server, short_exchanges, Path(folder), options.clients)
-            measure_memory(server, wrk, options.requests, 3600)
+            measure_memory(server, wrk, options.requests, options.seconds)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
--- wrk -s serving.lua ... -- FILE CLIENTS LIMIT
+-- wrk -s serving.lua ... -- FILE CLIENTS
 --
 -- FILE has a request body and the expected response body on alternate lines. Client k of n sends
--- the requests k, k + n, k + 2n, ... again and again, until it has sent LIMIT (0: no limit).
+-- the requests k, k + n, k + 2n, ... again and again.
 -- Each thread of wrk must have one connection, so that a response belongs to its last request.
 -- Prints one line of JSON at the end.
 
@@ -15,7 +15,7 @@ end
 function init(args)
   bodies, answers, samples = {}, {}, {}
   sent, wrong, failed = 0, 0, 0
-  clients, limit = tonumber(args[2]), tonumber(args[3])
+  clients = tonumber(args[2])
   local is_body = true
   for line in io.lines(args[1]) do
     table.insert(is_body and bodies or answers, line)
@@ -39,9 +39,6 @@ function response(status, headers, body)
     if #samples < 3 then
       table.insert(samples, current .. "\t" .. body)
     end
-  end
-  if sent == limit then
-    wrk.thread:stop()
   end
 end
 
