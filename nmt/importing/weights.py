@@ -33,6 +33,8 @@ LAYER = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)\.(weight|bias)")
 SAFETENSORS, PICKLED = "model.safetensors", "pytorch_model.bin"
 INDEX = f"{SAFETENSORS}.index.json"
 MAX_INDEX_BYTES = 2**24
+POSITION_TOLERANCE = 2e-3
+"""Tolerance of stored position vectors, which may be rounded to fp16."""
 FLOAT_TYPES = ("F32", "F16", "BF16")
 
 Shape = tuple[int, ...]
@@ -153,6 +155,16 @@ def read_finite(source: TensorSource, name: str) -> Tensor:
     if not bool(torch.isfinite(tensor).all()):
         raise DataError(f"{name}: expected finite numbers, got NaN or inf")
     return tensor
+
+
+def read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tensor:
+    """Return the tensor that has one or several of these names; all must be equal."""
+    present = [name for name in names if name in source.shapes]
+    first = read_finite(source, present[0])
+    for name in present[1:]:
+        if not torch.equal(read_finite(source, name), first):
+            raise DataError(f"{where}: {name}: expected the same as {present[0]}, got other values")
+    return first
 
 
 def _open_indexed(folder: Path, stack: ExitStack) -> SafetensorsSource:

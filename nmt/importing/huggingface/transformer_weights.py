@@ -14,7 +14,15 @@ from torch import Tensor
 
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import DataError
-from nmt.importing.weights import LAYER, Shape, TensorSource, read_finite, weight_shapes
+from nmt.importing.weights import (
+    LAYER,
+    POSITION_TOLERANCE,
+    Shape,
+    TensorSource,
+    read_equal,
+    read_finite,
+    weight_shapes,
+)
 
 PARTS = {
     **dict.fromkeys(("attention", "past"), "self_attn"),
@@ -38,8 +46,6 @@ POSITIONS = [
     for name in ("weight", "weights")
 ]
 """Names of stored position vectors: in MarianMT, and in older files of M2M100."""
-POSITION_TOLERANCE = 2e-3
-"""Tolerance of stored position vectors, which may be rounded to fp16."""
 Aliases = Mapping[str, Sequence[str]]
 """For each weight of nmt, the names of equal tensors in the source; it has at least one."""
 
@@ -97,7 +103,7 @@ def convert_weights(
     shapes = weight_shapes(config, *vocab_sizes)
     aliases = transformer_aliases(config, shapes, source.shapes)
     _check_shapes(source, aliases, shapes, where)
-    weights = {name: _read_equal(source, names, where) for name, names in aliases.items()}
+    weights = {name: read_equal(source, names, where) for name, names in aliases.items()}
     weights["output.bias"] = torch.zeros(shapes["output.bias"])
     if OUTPUT_BIAS in source.shapes:
         weights["output.bias"] = read_finite(source, OUTPUT_BIAS)[0]
@@ -129,16 +135,6 @@ def _check_shapes(
         if not is_expected:
             expected_shape = expected.get(name, "no such tensor")
             raise DataError(f"{where}: {name}: expected {expected_shape}, got the shape {shape}")
-
-
-def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tensor:
-    """Return the tensor that has one or several of these names; all must be equal."""
-    present = [name for name in names if name in source.shapes]
-    first = read_finite(source, present[0])
-    for name in present[1:]:
-        if not torch.equal(read_finite(source, name), first):
-            raise DataError(f"{where}: {name}: expected the same as {present[0]}, got other values")
-    return first
 
 
 def _check_positions(

@@ -17,7 +17,15 @@ from torch import Tensor
 
 from nmt.errors import DataError
 from nmt.importing.opennmt.model_settings import CONCATENATED_POSITIONS, ModelSettings
-from nmt.importing.weights import LAYER, Shape, TensorSource, read_finite, weight_shapes
+from nmt.importing.weights import (
+    LAYER,
+    POSITION_TOLERANCE,
+    Shape,
+    TensorSource,
+    read_equal,
+    read_finite,
+    weight_shapes,
+)
 from nmt.models.layers import sinusoidal_positions
 
 BLOCKS = {"attention": "self_attn", "past": "self_attn", "cross": "context_attn"}
@@ -45,8 +53,6 @@ SOURCE, TARGET, OUTPUT = (
 OUTPUT_BIAS = "generator.bias"
 SIDES = {"src": "src_emb", "tgt": "tgt_emb"}
 MAX_POSITIONS = 2**16
-POSITION_TOLERANCE = 2e-3
-"""Tolerance of stored sinusoids, which may be rounded to fp16."""
 
 
 def convert_weights(
@@ -62,7 +68,7 @@ def convert_weights(
     names = {name: source_names(name, settings) for name in shapes}
     _check_shapes(source, names, shapes, settings, where)
     weights = {
-        name: _read_equal(source, names[name], where)
+        name: read_equal(source, names[name], where)
         if any(alias in source.shapes for alias in names[name])
         else torch.zeros(shape)
         for name, shape in shapes.items()
@@ -136,16 +142,6 @@ def _check_shapes(
             raise DataError(f"{where}: {name}: expected {expected_shape}, got the shape {shape}")
 
 
-def _read_equal(source: TensorSource, names: Sequence[str], where: Path) -> Tensor:
-    """Return the tensor that has one or several of these names; all must be equal."""
-    present = [name for name in names if name in source.shapes]
-    first = read_finite(source, present[0])
-    for name in present[1:]:
-        if not torch.equal(read_finite(source, name), first):
-            raise DataError(f"{where}: {name}: expected the same as {present[0]}, got other values")
-    return first
-
-
 def _check_values(source: TensorSource, settings: ModelSettings, where: Path) -> None:
     """Raise DataError if a tensor that nmt does not represent changes the model."""
     for name in source.shapes:
@@ -161,7 +157,7 @@ def _check_values(source: TensorSource, settings: ModelSettings, where: Path) ->
 
 
 def _check_sinusoids(source: TensorSource, where: Path) -> None:
-    """Raise DataError if stored position vectors are not sinusoids, sines and cosines in turn."""
+    """Raise DataError if stored position vectors are not alternating sines and cosines."""
     for side in SIDES.values():
         name = f"{side}.pe.pe"
         if name not in source.shapes:
