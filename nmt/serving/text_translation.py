@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.html_document import parse_html
 from nmt.serving.documents.markdown_document import parse_markdown
 from nmt.serving.documents.srt_document import parse_srt
@@ -24,7 +24,7 @@ class SegmentedText(Protocol):
     def needs_alignment(self, index: int) -> bool:
         """Return whether a segment has markup that follows the words."""
 
-    def render(self, translations: Sequence[AlignedText]) -> str:
+    def render(self, translations: Sequence[AlignedTranslation]) -> str:
         """Return the document with a translation in place of each segment."""
 
 
@@ -53,14 +53,16 @@ def translate_documents(
     ]
     aligned = [(d, i) for d, i in segments if documents[d].needs_alignment(i)]
     plain = [(d, i) for d, i in segments if not documents[d].needs_alignment(i)]
-    nbest_lists: dict[tuple[int, int], list[AlignedText]] = {}
+    nbest_lists: dict[tuple[int, int], list[AlignedTranslation]] = {}
     plain_texts = [documents[d].segments[i] for d, i in plain]
     for key, translations in zip(plain, route.translate(plain_texts, job, n), strict=True):
-        nbest_lists[key] = [AlignedText(translation.text) for translation in translations]
+        nbest_lists[key] = [AlignedTranslation(translation.text) for translation in translations]
     aligned_texts = [documents[d].segments[i] for d, i in aligned]
     aligned_results = route.translate_and_align(aligned_texts, job, n)
     for key, pairs in zip(aligned, aligned_results, strict=True):
-        nbest_lists[key] = [AlignedText(translation.text, links) for translation, links in pairs]
+        nbest_lists[key] = [
+            AlignedTranslation(translation.text, links) for translation, links in pairs
+        ]
     results = []
     for d, document in enumerate(documents):
         lists = [nbest_lists[d, i] for i in range(len(document.segments))]

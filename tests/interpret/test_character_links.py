@@ -13,7 +13,7 @@ from nmt.decoding.search.trace import FloatArray, ForcedTrace
 from nmt.interpret.character_links import explanation_links, link_characters
 from nmt.interpret.explainer import load_explainer
 from nmt.interpret.explanation import END, Explanation, SentencePieces
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.html_document import parse_html
 from tests.support.paths import FROZEN_V1
 
@@ -90,7 +90,7 @@ def test_link_characters_move_tags_with_their_digits(run: Path) -> None:
     document = parse_html("<p>a 1 <b>2 4</b> 5 <i>3</i></p>\n<p>a 7 <u>8 <i>1</i></u> 9 2</p>")
     targets = ["3 5 4 2 1", "2 9 1 8 7"]
     links = link_characters(explainer, zip(document.segments, targets, strict=True))
-    translations = [AlignedText(*pair) for pair in zip(targets, links, strict=True)]
+    translations = [AlignedTranslation(*pair) for pair in zip(targets, links, strict=True)]
     assert document.render(translations) == (
         "<p><i>3</i> 5 <b>4 2</b> 1</p>\n<p>2 9 <u><i>1</i> 8</u> 7</p>"
     )

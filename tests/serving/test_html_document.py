@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.html_document import parse_html
 from tests.support.html_fragments import MALFORMED, well_formed_fragments
 
@@ -29,20 +29,20 @@ Path = tuple[tuple[str, tuple[tuple[str, str], ...]], ...]
 def translate_same(html: str) -> str:
     """Return HTML with each segment as its own translation."""
     document = parse_html(html)
-    return document.render([AlignedText(segment) for segment in document.segments])
+    return document.render([AlignedTranslation(segment) for segment in document.segments])
 
 
 def translate(html: str, *texts: str) -> str:
     """Return HTML with translations that have no links."""
-    return parse_html(html).render([AlignedText(text) for text in texts])
+    return parse_html(html).render([AlignedTranslation(text) for text in texts])
 
 
-def reverse_words(segment: str) -> AlignedText:
+def reverse_words(segment: str) -> AlignedTranslation:
     """Return the words of a segment in reverse order, with their links."""
     spans = [match.span() for match in re.finditer("[^ ]+", segment)]
     text = " ".join(reversed(segment.split(" ")))
     length = len(segment)
-    return AlignedText(text, [((b, e), (length - e, length - b)) for b, e in spans])
+    return AlignedTranslation(text, [((b, e), (length - e, length - b)) for b, e in spans])
 
 
 def parse_xml(html: str) -> ElementTree.Element:
@@ -81,7 +81,7 @@ def test_render_reversed_words_keeps_elements_and_entities() -> None:
         translations = [reverse_words(segment) for segment in document.segments]
         for output in (
             document.render(translations),
-            document.render([AlignedText(translation.text) for translation in translations]),
+            document.render([AlignedTranslation(translation.text) for translation in translations]),
         ):
             assert element_paths(output) == element_paths(html), html
             assert Counter(ENTITY.findall(output)) == Counter(ENTITY.findall(html)), html
@@ -103,7 +103,7 @@ def test_render_any_input_keeps_its_bytes(html: str, data: st.DataObject) -> Non
     assert translate_same(html) == html
     document = parse_html(html)
     texts = data.draw(st.lists(TEXTS, min_size=(n := len(document.segments)), max_size=n))
-    document.render([AlignedText(text) for text in texts])
+    document.render([AlignedTranslation(text) for text in texts])
 
 
 @given(TEXTS)

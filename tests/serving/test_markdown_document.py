@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.markdown_document import parse_markdown
 from tests.support.paths import ROOT
 
@@ -62,7 +62,7 @@ SEGMENTS = [
 
 def translate(markdown: str, *texts: str) -> str:
     """Return Markdown with translations that have no links."""
-    return parse_markdown(markdown).render([AlignedText(text) for text in texts])
+    return parse_markdown(markdown).render([AlignedTranslation(text) for text in texts])
 
 
 def translate_same(markdown: str) -> str:
@@ -116,7 +116,7 @@ def test_render_markdown_emphasis_follows_the_links() -> None:
         (find_word(source, word), find_word(target, translation))
         for word, translation in words.items()
     ]
-    output = document.render([AlignedText(target, links)])
+    output = document.render([AlignedTranslation(target, links)])
     assert output == "Ich habe das [Buch](b.md) **gelesen**."
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.srt_document import parse_srt
 
 SRT = """\ufeff1
@@ -36,9 +36,9 @@ def test_render_srt_tags_follow_the_words() -> None:
     links = [(words[0], (14, 19)), (words[1], (20, 25)), (words[3], (4, 9)), (words[4], (10, 12))]
     output = document.render(
         [
-            AlignedText("Mon chère ami,bonne matin !", links),
-            AlignedText("Qui ?"),
-            AlignedText("Moi"),
+            AlignedTranslation("Mon chère ami,bonne matin !", links),
+            AlignedTranslation("Qui ?"),
+            AlignedTranslation("Moi"),
         ]
     )
     assert "Mon <b>chère</b>\nami,<i>bonne matin</i> !\n" in output
@@ -57,10 +57,10 @@ PIECES = "1\n 00:01,0-->00:02,0\n Hi <i> </i> - {\\an8} <b> </b> a & < . é \n \
 )
 def test_render_same_text_returns_the_lines(text: str) -> None:
     document = parse_srt(text)
-    assert document.render([AlignedText(segment) for segment in document.segments]) == text
+    assert document.render([AlignedTranslation(segment) for segment in document.segments]) == text
 
 
 def test_parse_srt_long_spaces_are_read_once() -> None:
     text = "00:00:01,000 --> 00:00:02,000\na" + " " * 1_000_000 + "b\n"
     document = parse_srt(text)
-    assert document.render([AlignedText(document.segments[0])]) == text
+    assert document.render([AlignedTranslation(document.segments[0])]) == text

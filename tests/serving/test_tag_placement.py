@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nmt.serving.aligned_text import AlignedText, Span
+from nmt.serving.aligned_translation import AlignedTranslation, Span
 from nmt.serving.documents.atoms import copy_cuts, cut_atoms, split_atoms
 from nmt.serving.documents.html_document import parse_html
 
@@ -26,7 +26,7 @@ def place(html: str, translation: str, words: str = "") -> str:
     target_spans = [match.span() for match in re.finditer("[^ ]+", translation)]
     pairs = [tuple(map(int, link.split("-"))) for link in words.split()]
     links = [(source_spans[s], target_spans[t]) for s, t in pairs]
-    return document.render([AlignedText(translation, links)])
+    return document.render([AlignedTranslation(translation, links)])
 
 
 @pytest.mark.parametrize(
@@ -188,10 +188,10 @@ def structure(html: str) -> Counter[tuple[str, ...]]:
 def test_place_elements_any_links_keeps_all_markup(html: str, data: st.DataObject) -> None:
     document = parse_html(html)
     [source] = document.segments
-    assert document.render([AlignedText(source)]) == html
+    assert document.render([AlignedTranslation(source)]) == html
     text = " ".join(data.draw(st.permutations(source.split(" "))))
     pairs = st.lists(st.tuples(span(len(source)), span(len(text))), max_size=8)
-    output = document.render([AlignedText(text, data.draw(pairs))])
+    output = document.render([AlignedTranslation(text, data.draw(pairs))])
     assert structure(output) == structure(html)
     entity = re.compile("&#?[a-z0-9]+;")
     assert Counter(entity.findall(output)) == Counter(entity.findall(html))
@@ -207,4 +207,4 @@ def test_place_elements_identity_links_change_nothing(html: str) -> None:
     document = parse_html(html)
     [source] = document.segments
     spans = [match.span() for match in re.finditer("[^ ]+", source)]
-    assert document.render([AlignedText(source, [(s, s) for s in spans])]) == html
+    assert document.render([AlignedTranslation(source, [(s, s) for s in spans])]) == html

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 
 from nmt.data.text.word_boundaries import is_word_character
-from nmt.serving.aligned_text import Span
+from nmt.serving.aligned_translation import Span
 
 NOT_SPACE = re.compile("[^ ]+")
 

@@ -6,10 +6,12 @@ from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterator, Sequence
 
 from nmt.data.text.word_boundaries import is_whole_word
-from nmt.serving.aligned_text import AlignedText, Span
+from nmt.serving.aligned_translation import AlignedTranslation, Span
 
 
-def find_copies(source: str, spans: Sequence[Span], translation: AlignedText) -> dict[int, Span]:
+def find_copies(
+    source: str, spans: Sequence[Span], translation: AlignedTranslation
+) -> dict[int, Span]:
     """Return the span in the translation of each copied span of the source, by its begin.
 
     `spans` are sorted and disjoint. A copy is a whole word if its original is. If a text occurs
@@ -81,7 +83,7 @@ def _is_free(span: Span, occupied: Sequence[Span]) -> bool:
     )
 
 
-def _linked_spans(spans: Sequence[Span], translation: AlignedText) -> dict[int, list[Span]]:
+def _linked_spans(spans: Sequence[Span], translation: AlignedTranslation) -> dict[int, list[Span]]:
     """Return the spans of the translation that are linked to each span, by its begin."""
     ends = [end for _, end in spans]
     linked: dict[int, list[Span]] = {}

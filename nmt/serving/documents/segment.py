@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 from nmt.serving.documents.tag_placement import Element, place_elements
 
 
@@ -53,7 +53,7 @@ class Segment:
                 return True
         return False
 
-    def render(self, translation: AlignedText) -> str:
+    def render(self, translation: AlignedTranslation) -> str:
         """Return the translation as it is written in the document, with the inline markup."""
         speller = _Speller(self, is_changed=translation.text != self.text)
         written = "".join(
@@ -116,7 +116,7 @@ class Document:
         """Return whether the markup of a segment needs links between words to be placed well."""
         return self._segments[index].needs_alignment
 
-    def render(self, translations: Sequence[AlignedText]) -> str:
+    def render(self, translations: Sequence[AlignedTranslation]) -> str:
         """Return the document with a translation in place of each segment.
 
         Raises ValueError if the number of translations differs from that of the segments.

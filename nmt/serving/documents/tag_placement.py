@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from nmt.serving.aligned_text import AlignedText, Span
+from nmt.serving.aligned_translation import AlignedTranslation, Span
 from nmt.serving.documents.atoms import atoms_in, copy_cuts, cut_atoms, merge_atoms, split_atoms
 from nmt.serving.documents.copies import find_copies
 
@@ -53,7 +53,9 @@ Parts = list[str | Span]
 """Raw markup, and spans of the translation."""
 
 
-def place_elements(source: str, elements: Sequence[Element], translation: AlignedText) -> Parts:
+def place_elements(
+    source: str, elements: Sequence[Element], translation: AlignedTranslation
+) -> Parts:
     """Return a translation with the elements of its source: raw markup and spans of the text."""
     if not elements:
         return [(0, len(translation.text))]
@@ -63,7 +65,9 @@ def place_elements(source: str, elements: Sequence[Element], translation: Aligne
 class _Placement:
     """The atoms of a segment and its translation, and how they belong together."""
 
-    def __init__(self, source: str, elements: Sequence[Element], translation: AlignedText) -> None:
+    def __init__(
+        self, source: str, elements: Sequence[Element], translation: AlignedTranslation
+    ) -> None:
         self.source, self.target, self.elements = source, translation.text, elements
         uncut = split_atoms(source)
         nodes = list(_walk(elements))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from nmt.serving.aligned_text import AlignedText
+from nmt.serving.aligned_translation import AlignedTranslation
 
 
 class TextLines:
@@ -27,7 +27,7 @@ class TextLines:
         """Return False: a line has no markup."""
         return False
 
-    def render(self, translations: Sequence[AlignedText]) -> str:
+    def render(self, translations: Sequence[AlignedTranslation]) -> str:
         """Return the text with a translation in place of each line."""
         first, *spaces = self._spaces
         pairs = zip(translations, spaces, strict=True)

@@ -10,7 +10,7 @@ Span = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class AlignedText:
+class AlignedTranslation:
     """The translation of a segment."""
 
     text: str
