@@ -319,10 +319,10 @@ class Attention(nn.Module):
 
     def with_loop_products(self, source: EncodedSource) -> EncodedSource:
         """Return the source for a training loop over target positions."""
-        if self.window is not None:
+        linear = select_kernels(source.keys.device.type).recurrent_linear
+        if self.window is not None or linear is None:
             return source
         keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))
-        linear = select_kernels(keys.device.type).recurrent_linear
         return replace(source, loop_products=LoopProducts(linear(keys), linear(values.mT)))
 
     def initial_state(self, source: EncodedSource, rows: int) -> AttentionState:

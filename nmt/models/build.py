@@ -18,6 +18,7 @@ from torch.overrides import TorchFunctionMode
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.errors import ConfigError, RunError
 from nmt.models.interface import Model
+from nmt.models.kernels.selection import select_kernels
 from nmt.models.rnn import RNNModel
 from nmt.models.transformer import TransformerModel
 
@@ -36,8 +37,10 @@ def build_model(
 ) -> AnyModel:
     """Return a model with random weights, which depend on torch's seed.
 
-    `src_vocab` and `tgt_vocab` are vocabulary sizes; `pad` is the id of the padding token.
+    `src_vocab` and `tgt_vocab` are vocabulary sizes; `pad` is the id of the padding token. Raise
+    ConfigError if the environment variable NMT_KERNELS is invalid.
     """
+    select_kernels("cpu")
     model: AnyModel = ARCHITECTURES[config.arch](config, src_vocab, tgt_vocab, pad)
     return model
 

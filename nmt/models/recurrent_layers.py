@@ -22,6 +22,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from nmt.config.model_config import TransformerConfig
 from nmt.models.interface import BatchedTensors, RowMoves, move_rows
 from nmt.models.kernels.dtypes import to_fp32
+from nmt.models.kernels.recurrent_linear import LoopLinear
 from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
 from nmt.models.layers import make_linear
 
@@ -123,8 +124,9 @@ def make_step(
     bias = None if is_lstm else getattr(rnn, f"bias_hh_l0{direction}")
     kernels = select_kernels(weight.device.type)
     update_lstm = kernels.lstm_step or lstm_step
-    project_feed = None if feed_weight is None else kernels.recurrent_linear(feed_weight)
-    project_hidden = kernels.recurrent_linear(weight, bias)
+    loop_linear = kernels.recurrent_linear or LoopLinear
+    project_feed = None if feed_weight is None else loop_linear(feed_weight)
+    project_hidden = loop_linear(weight, bias)
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
         hidden = state[0]
@@ -152,7 +154,8 @@ def prepare_loop(
         weight = torch.cat([weight, feed_weight], 1)
     kernels = select_kernels(weight.device.type)
     update_lstm = kernels.lstm_step or lstm_step
-    project_hidden = kernels.recurrent_linear(weight, step_addends=gates)
+    loop_linear = kernels.recurrent_linear or LoopLinear
+    project_hidden = loop_linear(weight, step_addends=gates)
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
         hidden = state[0] if feed is None else torch.cat([state[0], feed], -1)

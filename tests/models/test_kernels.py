@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import gc
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from nmt.config.model_config import TransformerConfig
+from nmt.errors import ConfigError
 from nmt.models import attention, recurrent_layers
+from nmt.models.build import build_model
 from nmt.models.kernels.additive_scores import additive_scores
 from nmt.models.kernels.lstm import lstm_step
 from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
-from nmt.models.kernels.selection import select_kernels
+from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
 from nmt.models.layers import OutputProjection, RecurrentLinear, deferred_gradients
 
 
@@ -187,8 +190,31 @@ def test_cross_entropy_kernel_matches_torch(smoothing: float) -> None:
         torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-9)
 
 
-def test_select_kernels_without_cpu_uses_torch_dropout_and_loss() -> None:
-    cpu, gpu = select_kernels("cpu"), select_kernels("cuda")
-    assert None not in cpu
-    assert gpu.dropout is gpu.relu_dropout is gpu.cross_entropy is None
-    assert not gpu.unrolls_encoder_in_training
+def test_select_kernels_on_cuda_selects_no_kernel() -> None:
+    assert not any(select_kernels("cuda"))
+
+
+@pytest.fixture
+def kernel_choice(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
+    """Return a function that sets NMT_KERNELS for this test."""
+
+    def choose(value: str) -> None:
+        monkeypatch.setenv(KERNELS_VARIABLE, value)
+        select_kernels.cache_clear()
+
+    yield choose
+    select_kernels.cache_clear()
+
+
+def test_select_kernels_reference_selects_no_kernel(kernel_choice: Callable[[str], None]) -> None:
+    kernel_choice("auto")
+    assert all(select_kernels("cpu"))
+    kernel_choice("reference")
+    assert not any(select_kernels("cpu"))
+
+
+def test_build_model_with_unknown_kernels_raises(kernel_choice: Callable[[str], None]) -> None:
+    kernel_choice("referenz")
+    message = "NMT_KERNELS: expected one of auto, reference, got 'referenz'"
+    with pytest.raises(ConfigError, match=message):
+        build_model(TransformerConfig(arch="transformer"), 8, 8, 0)

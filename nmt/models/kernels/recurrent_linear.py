@@ -26,7 +26,21 @@ class _StepGradients(NamedTuple):
     """N x O gradients of each step's outputs."""
 
 
-class DeferredGradientLinear:
+class LoopLinear:
+    """x W^T + b at every step of a loop."""
+
+    def __init__(
+        self, weight: Tensor, bias: Tensor | None = None, step_addends: Tensor | None = None
+    ) -> None:
+        """Store the arguments, which are those of `DeferredGradientLinear`."""
+        self.weight, self.bias, self.step_addends = weight, bias, step_addends
+
+    def __call__(self, inputs: Tensor, addend: Tensor | None = None) -> Tensor:
+        """Return ... N x O for ... N x I inputs; an N x O `addend` replaces the bias."""
+        return _linear(inputs, self.weight, self.bias if addend is None else addend)
+
+
+class DeferredGradientLinear(LoopLinear):
     """x W^T + b at every step of a loop; the gradient of W is computed once, after all steps.
 
     Autograd would compute a gradient of W from the few rows of each step, and add these up. The
@@ -52,13 +66,13 @@ class DeferredGradientLinear:
             # `_LoopWeights` returns the gradient of all step addends at once, so that of a slice
             # is not needed.
             step_addends = None if step_addends is None else step_addends.detach()
-        self.weight, self.bias, self.step_addends = weight, bias, step_addends
+        super().__init__(weight, bias, step_addends)
 
     def __call__(self, inputs: Tensor, addend: Tensor | None = None) -> Tensor:
         """Return ... N x O for ... N x I inputs; an N x O `addend` replaces the bias."""
-        addend = self.bias if addend is None else addend
         if not self.needs_gradient:
-            return _linear(inputs, self.weight, addend)
+            return super().__call__(inputs, addend)
+        addend = self.bias if addend is None else addend
         inputs = inputs.to(self.weight.dtype)
         return cast(
             Tensor,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import cache
 from typing import NamedTuple
@@ -9,11 +10,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from nmt.errors import ConfigError, one_of
 from nmt.models.kernels.additive_scores import additive_scores
 from nmt.models.kernels.cross_entropy import ChunkBuffers, chunked_cross_entropy
 from nmt.models.kernels.dropout import dropout, relu_dropout
 from nmt.models.kernels.lstm import lstm_step
 from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
+
+KERNELS_VARIABLE = "NMT_KERNELS"
+KERNEL_CHOICES = ("auto", "reference")
+"""Values of NMT_KERNELS: the kernels that are faster on the device, or the plain equations only."""
 
 
 class Kernels(NamedTuple):
@@ -23,7 +29,7 @@ class Kernels(NamedTuple):
     """v . tanh(q + k) of additive attention."""
     lstm_step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
     """Gates, cell and output of an LSTM."""
-    recurrent_linear: type[DeferredGradientLinear]
+    recurrent_linear: type[DeferredGradientLinear] | None
     """x W^T + b at every step of a loop; its forward pass is the plain product."""
     dropout: Callable[[Tensor, float], Tensor] | None
     """Dropout at a rate."""
@@ -35,19 +41,32 @@ class Kernels(NamedTuple):
     """Whether a recurrent encoder trains faster step by step than with torch's fused layer."""
 
 
+REFERENCE = Kernels(None, None, None, None, None, None, unrolls_encoder_in_training=False)
+"""The plain equations."""
+CPU_KERNELS = Kernels(
+    additive_scores=additive_scores,
+    lstm_step=lstm_step,
+    recurrent_linear=DeferredGradientLinear,
+    dropout=dropout,
+    relu_dropout=relu_dropout,
+    cross_entropy=chunked_cross_entropy,
+    unrolls_encoder_in_training=True,
+)
+
+
 @cache
 def select_kernels(device_type: str) -> Kernels:
-    """Return the kernels for tensors on a device type such as "cpu" or "cuda"."""
-    is_cpu = device_type == "cpu"
-    return Kernels(
-        additive_scores=additive_scores,
-        lstm_step=lstm_step,
-        recurrent_linear=DeferredGradientLinear,
-        dropout=dropout if is_cpu else None,
-        relu_dropout=relu_dropout if is_cpu else None,
-        cross_entropy=chunked_cross_entropy if is_cpu else None,
-        unrolls_encoder_in_training=is_cpu,
-    )
+    """Return the kernels for tensors on a device type such as "cpu" or "cuda".
+
+    All kernels save work of a CPU. They would cost a GPU many small launches, so the plain
+    equations run there. NMT_KERNELS=reference selects these on all devices.
+    """
+    choice = os.environ.get(KERNELS_VARIABLE, "auto")
+    if choice not in KERNEL_CHOICES:
+        raise ConfigError(
+            [f"{KERNELS_VARIABLE}: expected {one_of(KERNEL_CHOICES)}, got '{choice}'"]
+        )
+    return CPU_KERNELS if device_type == "cpu" and choice == "auto" else REFERENCE
 
 
 def is_fused_lstm_available(device_type: str) -> bool:
