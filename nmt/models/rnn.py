@@ -399,7 +399,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         states, final_states = self.encoder(src, src_len)
-        mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device)
+        mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device, non_blocking=True)
         return RNNMemory(
             mask=mask,
             source=self.decoder.project(states, mask),

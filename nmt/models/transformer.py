@@ -294,7 +294,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
         # a source of eos alone keeps it: softmax over no token is undefined
         length = src_len if self.attends_to_source_eos else (src_len - 1).clamp_min(1)
-        mask = (torch.arange(src.size(1)) < length[:, None]).to(src.device)
+        mask = (torch.arange(src.size(1)) < length[:, None]).to(src.device, non_blocking=True)
         position = torch.arange(src.size(1), device=src.device)
         states = self.src(src, position)
         for layer in self.encoder_layers():

@@ -43,7 +43,7 @@ def candidates(log_probs: list[float], origins: list[int], tokens: list[int]) ->
 def test_extend_finishes_first_k_and_continues_others() -> None:
     """With K = 2, the first of four candidates finishes. The third ends too late."""
     first = candidates([-0.5, -1.0, -2.0, -3.0], [0, 0, 0, 0], [7, 8, 9, 10])
-    state = BeamState.start(torch.tensor([9]), 2, 2).extend(first, EOS, Ranking(1.0)).state
+    state = BeamState.start(torch.tensor([9]), 9, 2, 2).extend(first, EOS, Ranking(1.0)).state
     assert state.tokens[0, :, 0].tolist() == [7, 8]
     second = candidates([-1.0, -1.5, -2.0, -2.5], [1, 0, 0, 1], [EOS, 5, EOS, 6])
     next_state, origins, tokens = state.extend(second, EOS, Ranking(1.0))
@@ -79,7 +79,7 @@ def test_is_done_with_each_stop_rule_compares_scores(
 ) -> None:
     """One search with K = 2, n = 1 and maximum length 40."""
     state = replace(
-        BeamState.start(torch.tensor([40]), 2, 1),
+        BeamState.start(torch.tensor([40]), 40, 2, 1),
         finished_scores=torch.tensor([[finished]]),
         log_probs=torch.tensor([[active, active - 1]]),
         lengths=torch.tensor([length]),

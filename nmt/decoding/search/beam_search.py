@@ -211,7 +211,7 @@ class BeamSearch:
         cache_length = max(max_lengths) * self.beam_size * groups
         max_lengths_per_search = torch.tensor(max_lengths, device=device).repeat_interleave(groups)
         n = math.ceil(self.nbest / groups)
-        state = BeamState.start(max_lengths_per_search, self.beam_size, n)
+        state = BeamState.start(max_lengths_per_search, max(max_lengths), self.beam_size, n)
         if self.ranking.uses_attention:
             state = state.track_coverage(memory.mask.repeat_interleave(groups, 0))
         return SearchBatch(

@@ -107,9 +107,12 @@ class BeamState(BatchedTensors):
     """Q x K x S: attention that each source token lacks to a sum of 1; 0 on padding."""
 
     @classmethod
-    def start(cls, max_lengths: Tensor, beam_size: int, n: int) -> BeamState:
-        """Return the state before the first step: one empty hypothesis per search."""
-        searches, longest = len(max_lengths), int(max_lengths.max())
+    def start(cls, max_lengths: Tensor, longest: int, beam_size: int, n: int) -> BeamState:
+        """Return the state before the first step: one empty hypothesis per search.
+
+        `longest` is the largest of the Q `max_lengths`; the host does not read it from the device.
+        """
+        searches = len(max_lengths)
         log_probs = torch.full((searches, beam_size), -math.inf, device=max_lengths.device)
         log_probs[:, 0] = 0.0
         return cls(

@@ -108,5 +108,5 @@ class RequestQueue:
 def pad_sources(sources: Sequence[Sequence[int]], src: Tokenizer) -> tuple[Tensor, Tensor]:
     """Return B x S source token ids, ended by eos and padded, and the B lengths with eos."""
     rows = [[*source, src.eos] for source in sources]
-    lengths = torch.tensor([len(row) for row in rows])
-    return pad_rows(rows, int(lengths.max()), src.pad), lengths
+    lengths = [len(row) for row in rows]
+    return pad_rows(rows, max(lengths), src.pad), torch.tensor(lengths)

@@ -1,0 +1,97 @@
+"""What a GPU would do, measured on fake tensors by benchmarks/gpu_readiness.py."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+
+from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
+from tests.support.paths import ROOT
+
+VOCAB = 40
+COMMON = {"dropout": 0.1, "label_smoothing": 0.1}
+TRANSFORMER = {
+    **COMMON,
+    "arch": "transformer",
+    "d_model": 16,
+    "d_ff": 32,
+    "num_heads": 2,
+    "num_layers": 2,
+    "tie": "all",
+}
+RNN = {**COMMON, "arch": "rnn", "cell": "lstm", "d_embed": 8, "d_hidden": 16, "tie": "none"}
+LUONG = {**RNN, "attention": "luong", "score": "additive", "input_feeding": False}
+SETTINGS = {
+    "transformer": TRANSFORMER,
+    "luong": LUONG,
+    "input feeding": {**LUONG, "input_feeding": True, "score": "general"},
+    "bahdanau": {**RNN, "attention": "bahdanau", "score": "additive"},
+}
+pytestmark = pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
+for_all_models = pytest.mark.parametrize("name", SETTINGS)
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The script, with the equations that a GPU runs."""
+    monkeypatch.setenv(KERNELS_VARIABLE, "reference")
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    select_kernels.cache_clear()
+    yield importlib.import_module("gpu_readiness")
+    select_kernels.cache_clear()
+
+
+def test_counter_counts_kernels_not_views(script: Any) -> None:
+    with script.fake_mode():
+        tensor = torch.empty(4, 3, device=script.GPU)
+        with script.count_operators(script.GPU) as counter:
+            _ = tensor.t()[1:].unsqueeze(0).add(1).softmax(-1)
+            _ = torch.empty_like(tensor)
+    assert dict(counter.launches) == {"add": 1, "_softmax": 1}
+    assert not counter.synchronizations
+    assert not counter.misplaced
+
+
+def test_counter_finds_waits_and_misplaced_tensors(script: Any) -> None:
+    with script.fake_mode():
+        tensor = torch.empty(4, 3, device=script.GPU)
+        with script.count_operators(script.GPU) as counter:
+            tensor.sum().item()
+            tensor[0].tolist()
+            bool(tensor.any())
+            torch.zeros(3).to(script.GPU)
+            torch.zeros(3).to(script.GPU, non_blocking=True)
+            _ = tensor[torch.zeros(2, dtype=torch.int64)]
+    waits = {name.removesuffix(" outside of nmt") for name in counter.synchronizations}
+    assert waits == {"item", "tolist", "__bool__", "blocking copy"}
+    assert counter.synchronizations.total() == 4
+    assert [name.split()[0] for name in counter.misplaced] == ["index"]
+
+
+@for_all_models
+def test_forward_pass_never_waits_and_misplaces_nothing(script: Any, name: str) -> None:
+    counter = script.count_forward_on_gpu(script.make_config(SETTINGS[name]), VOCAB, length=5)
+    assert not counter.synchronizations
+    assert not counter.misplaced
+
+
+def test_transformer_update_never_waits(script: Any) -> None:
+    update = script.count_update(script.make_config(TRANSFORMER), VOCAB, length=5)
+    assert not update.synchronizations
+
+
+def test_additive_attention_launches_do_not_grow_with_length(script: Any) -> None:
+    config = script.make_config(LUONG)
+    launches = [script.count_update(config, VOCAB, length).launches for length in (4, 9)]
+    assert launches[0] == launches[1]
+
+
+@for_all_models
+def test_decoding_step_waits_once_and_misplaces_nothing(script: Any, name: str) -> None:
+    counter = script.count_decoding(script.make_config(SETTINGS[name]), VOCAB, steps=4)
+    assert counter.synchronizations.total() <= 4
+    assert not counter.misplaced
