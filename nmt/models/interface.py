@@ -229,6 +229,15 @@ class Model(nn.Module, ABC, Generic[M, S]):
         """Append N tokens; return N x D hidden vectors, the state, and the trace on request."""
 
 
+def token_mask(tokens: Tensor, lengths: Tensor) -> Tensor:
+    """Return the B x S mask of the real tokens of B x S token ids.
+
+    `lengths` are on the CPU. From pinned memory, their copy does not block the CPU.
+    """
+    position = torch.arange(tokens.size(1), device=tokens.device)
+    return position < lengths.to(tokens.device, non_blocking=True)[:, None]
+
+
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """Run the block with dropout off and without gradients, then restore the training mode."""

@@ -17,6 +17,7 @@ from torch.nn import functional as F
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.cross_entropy import GRADIENT_ROWS, SOFTMAX_ROWS, ChunkBuffers
 from nmt.models.kernels.dtypes import to_autocast_dtype, to_fp32
+from nmt.models.kernels.linear_cross_entropy import linear_cross_entropy
 from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
 from nmt.models.kernels.selection import select_kernels
 
@@ -60,10 +61,9 @@ class OutputProjection(nn.Module):
         (Szegedy et al. 2016, section 7). The softmax is in fp32.
         """
         kernel = select_kernels(hidden.device.type).cross_entropy
-        if kernel is None:
-            logits = to_fp32(self.logits(hidden))
-            return F.cross_entropy(logits, tgt, label_smoothing=label_smoothing, reduction="sum")
         hidden = to_autocast_dtype(hidden)
+        if kernel is None:
+            return linear_cross_entropy(hidden, self.weight, self.bias, tgt, label_smoothing)
         sum_dtype = to_fp32(hidden[:0]).dtype
         buffers = ChunkBuffers(
             logits=self._buffer(GRADIENT_ROWS, hidden.dtype),

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
+from nmt.models.kernels.selection import select_kernels
 from nmt.models.kv_cache import KVCache
 from nmt.models.layers import apply_linears, dropout, make_linear, rotate
 
@@ -66,17 +67,31 @@ class MultiHeadAttention(nn.Module):
         """Return W_o context, B x Q x D, for B x H x Q x d queries.
 
         `keys`, `values` and `mask` are as in `attend`. torch's fused attention computes the
-        context, except with attention dropout.
+        context, except on a CPU with attention dropout, where it would not be fused.
         """
-        if self.training and self.dropout_rate > 0:
+        dropout_rate = self.dropout_rate if self.training else 0.0
+        if dropout_rate > 0 and select_kernels(query.device.type).dropout is not None:
             if is_causal:
                 mask = query.new_ones(query.size(2), keys.size(3), dtype=torch.bool).tril()
             return self.forward_unfused(query, keys, values, mask)
-        has_shared_keys = self.groups < self.heads
+        groups = keys.mT, values
+        if mask is not None and query.is_cuda:
+            # CUDA has no fused attention with a mask and shared keys.
+            groups = self.repeat_for_heads(groups[0]), self.repeat_for_heads(groups[1])
         context = F.scaled_dot_product_attention(
-            query, keys.mT, values, mask, is_causal=is_causal, enable_gqa=has_shared_keys
+            query,
+            *groups,
+            mask,
+            dropout_p=dropout_rate,
+            is_causal=is_causal,
+            enable_gqa=groups[0].size(1) < self.heads,
         )
         return self.output(merge_heads(context))  # type: ignore[no-any-return]
+
+    def repeat_for_heads(self, groups: Tensor) -> Tensor:
+        """Repeat B x G x S x d keys or values for each head, B x H x S x d."""
+        repeats = self.heads // self.groups
+        return groups if repeats == 1 else groups.repeat_interleave(repeats, 1)
 
     def forward_unfused(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None

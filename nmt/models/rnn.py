@@ -36,7 +36,7 @@ from nmt.models.attention import (
     EncodedSource,
     concat_queries,
 )
-from nmt.models.interface import DecoderState, Memory, Model, Trace
+from nmt.models.interface import DecoderState, Memory, Model, Trace, token_mask
 from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
 from nmt.models.layers import (
     Dropout,
@@ -399,7 +399,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
 
     def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
         states, final_states = self.encoder(src, src_len)
-        mask = (torch.arange(src.size(1)) < src_len[:, None]).to(src.device, non_blocking=True)
+        mask = token_mask(src, src_len)
         return RNNMemory(
             mask=mask,
             source=self.decoder.project(states, mask),

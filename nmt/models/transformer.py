@@ -21,7 +21,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nmt.config.model_config import TransformerConfig, layer_counts
-from nmt.models.interface import Memory, Model, Trace
+from nmt.models.interface import Memory, Model, Trace, token_mask
 from nmt.models.kernels.dtypes import to_autocast_dtype
 from nmt.models.kv_cache import TransformerState
 from nmt.models.layers import (
@@ -294,8 +294,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
     def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
         # a source of eos alone keeps it: softmax over no token is undefined
         length = src_len if self.attends_to_source_eos else (src_len - 1).clamp_min(1)
-        mask = (torch.arange(src.size(1)) < length[:, None]).to(src.device, non_blocking=True)
         position = torch.arange(src.size(1), device=src.device)
+        mask = token_mask(src, length)
         states = self.src(src, position)
         for layer in self.encoder_layers():
             states = self._run_layer(layer, states, position, mask[:, None, None])

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nmt.config.model_config import TransformerConfig
+from nmt.models import multi_head_attention
 from nmt.models.build import build_model
+from nmt.models.kernels.selection import REFERENCE
 from nmt.models.layers import TokenEmbedding, rotate, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.recurrent_layers import SSRU
@@ -124,7 +126,16 @@ def test_attention_with_shared_keys_matches_duplicated_keys() -> None:
     )
 
 
-def test_attention_dropout_keeps_mean() -> None:
+@pytest.fixture
+def plain_equations(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Select the equations that run on a GPU."""
+    monkeypatch.setattr(multi_head_attention, "select_kernels", lambda device_type: REFERENCE)
+
+
+@pytest.mark.parametrize("kernels", ["auto", "reference"])
+def test_attention_dropout_keeps_mean(kernels: str, request: pytest.FixtureRequest) -> None:
+    if kernels == "reference":
+        request.getfixturevalue("plain_equations")
     attention = randomize(MultiHeadAttention(config_of(attention_dropout=0.5)))
     assert isinstance(attention, MultiHeadAttention)
     states = numbers(1, 6, 8)
@@ -137,6 +148,33 @@ def test_attention_dropout_keeps_mean() -> None:
         attention.eval()
         assert samples.std(0).min() > 0.05
         assert_close(samples.mean(0), expected, rtol=0, atol=0.1)
+
+
+@pytest.mark.usefixtures("plain_equations")
+@pytest.mark.parametrize("attention_dropout", [0.0, 0.1])
+def test_training_on_gpu_uses_fused_attention_with_small_masks(
+    attention_dropout: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Causality is a flag, and one row of padding serves all heads and queries."""
+    calls: list[tuple[Tensor | None, dict[str, Any]]] = []
+    fused_attention = nn.functional.scaled_dot_product_attention
+
+    def record(*tensors: Tensor | None, **options: Any) -> Tensor:
+        calls.append((tensors[3] if len(tensors) > 3 else None, options))
+        return fused_attention(*tensors, **options)
+
+    monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", record)
+    model = make_arch_model({"arch": "transformer", "attention_dropout": attention_dropout}).train()
+    src, src_len = make_source([3, 5])
+    model.decode(model.encode(src, src_len), make_target(2, 4))
+    causal = [mask is None for mask, options in calls if options["is_causal"]]
+    padded = [mask for mask, options in calls if not options["is_causal"]]
+    assert causal
+    assert all(causal)
+    assert all(
+        mask is not None and mask.shape == (*src.shape[:1], 1, 1, src.size(1)) for mask in padded
+    )
+    assert {options["dropout_p"] for _, options in calls} == {attention_dropout}
 
 
 def test_sinusoidal_positions_match_paper() -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from typing import Generic, NamedTuple, TypeVar
@@ -20,6 +20,7 @@ from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.batches import Batch
 from nmt.data.batching.epochs import TokenizedPairs
 from nmt.data.tokenizer.tokenizer import Tokenizers
+from nmt.device.transfer import copy_to_device
 
 T = TypeVar("T")
 PREFETCH = 4
@@ -63,14 +64,17 @@ class MicroBatch:
         return self.tgt_in.numel()
 
     def to(self, device: torch.device) -> MicroBatch:
-        """Return this batch on `device`; copies from pinned memory are asynchronous."""
+        """Return this batch on `device`, except `src_len`; copies overlap computation on a GPU."""
         if device.type == "cpu":
             return self
-        return self._map_tensors(lambda tensor: tensor.to(device, non_blocking=True))
+        names = [field.name for field in fields(self) if field.name != "src_len"]
+        copies = copy_to_device([getattr(self, name) for name in names], device)
+        return replace(self, **dict(zip(names, copies, strict=True)))
 
     def pin(self) -> MicroBatch:
         """Return this batch in pinned memory."""
-        return self._map_tensors(lambda tensor: tensor.pin_memory())
+        tensors = {field.name: getattr(self, field.name).pin_memory() for field in fields(self)}
+        return replace(self, **tensors)
 
     def without_targets(self) -> MicroBatch:
         """Return this batch without targets and links, so that losses and gradients are 0."""
@@ -83,11 +87,6 @@ class MicroBatch:
             link_src_positions=empty,
             link_weights=self.link_weights[:0],
         )
-
-    def _map_tensors(self, function: Callable[[Tensor], Tensor]) -> MicroBatch:
-        """Apply a function to all tensors except `src_len`."""
-        names = [field.name for field in fields(self) if field.name != "src_len"]
-        return replace(self, **{name: function(getattr(self, name)) for name in names})
 
 
 @dataclass(frozen=True)
