@@ -10,12 +10,12 @@ from torch import Tensor
 
 
 def copy_to_device(tensors: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Return copies on `device`; from pinned memory to a GPU, the CPU does not wait for them.
+    """Return copies on `device`; the CPU does not wait for those from pinned memory to a GPU.
 
-    The copies run in a CUDA stream of their own, beside the computation that was started before.
-    Later computation in the current stream waits for them.
+    These run in a CUDA stream of their own, at the same time as the computation that was started
+    before. Later computation in the current stream waits for them.
     """
-    if device.type != "cuda":
+    if not all(tensor.is_pinned() for tensor in tensors):
         return [tensor.to(device) for tensor in tensors]
     current = torch.cuda.current_stream(device)
     stream = _copy_stream(device)
