@@ -48,6 +48,8 @@ class TensorSource(Protocol):
 
     def read(self, name: str) -> Tensor: ...
 
+    def file_of(self, name: str) -> Path: ...
+
 
 @dataclass(frozen=True)
 class SafetensorsSource:
@@ -55,18 +57,24 @@ class SafetensorsSource:
 
     readers: Mapping[str, Any]
     """The open file of each tensor, by name."""
+    files: Mapping[str, Path]
+    """The path of this file, by name."""
     shapes: Mapping[str, Shape]
 
     def read(self, name: str) -> Tensor:
         tensor: Tensor = self.readers[name].get_tensor(name)
         return tensor
 
+    def file_of(self, name: str) -> Path:
+        return self.files[name]
+
 
 @dataclass(frozen=True)
 class PickledSource:
-    """Tensors of a pytorch_model.bin."""
+    """Tensors of a pytorch_model.bin or a checkpoint."""
 
     tensors: Mapping[str, Tensor]
+    file: Path
 
     @property
     def shapes(self) -> Mapping[str, Shape]:
@@ -74,6 +82,9 @@ class PickledSource:
 
     def read(self, name: str) -> Tensor:
         return self.tensors[name]
+
+    def file_of(self, name: str) -> Path:
+        return self.file
 
 
 @contextmanager
@@ -88,7 +99,8 @@ def open_weights(folder: Path) -> Iterator[TensorSource]:
         elif (folder / INDEX).is_file():
             yield _open_indexed(folder, stack)
         elif (folder / PICKLED).is_file():
-            yield PickledSource(load_pickled_tensors(folder / PICKLED))
+            file = folder / PICKLED
+            yield PickledSource(load_pickled_tensors(file), file)
         else:
             raise DataError(f"{folder}: expected {SAFETENSORS}, {INDEX} or {PICKLED}, got none")
 
@@ -100,6 +112,7 @@ def open_safetensors(paths: Sequence[Path]) -> Iterator[SafetensorsSource]:
     Raises DataError if a file is damaged, has other types than floats, or repeats a name.
     """
     readers: dict[str, Any] = {}
+    files: dict[str, Path] = {}
     shapes: dict[str, Shape] = {}
     with ExitStack() as stack:
         for file in paths:
@@ -113,8 +126,9 @@ def open_safetensors(paths: Sequence[Path]) -> Iterator[SafetensorsSource]:
                     raise DataError(
                         f"{file}: {name}: expected {', '.join(FLOAT_TYPES)}, got {part.get_dtype()}"
                     )
-                readers[name], shapes[name] = reader, tuple(part.get_shape())
-        yield SafetensorsSource(readers, shapes)
+                readers[name], files[name] = reader, file
+                shapes[name] = tuple(part.get_shape())
+        yield SafetensorsSource(readers, files, shapes)
 
 
 def _open_file(file: Path, stack: ExitStack) -> Any:
@@ -153,7 +167,8 @@ def read_finite(source: TensorSource, name: str) -> Tensor:
     """Return a tensor in fp32; raise DataError if it holds NaN or an infinite value."""
     tensor = source.read(name).to(torch.float32)
     if not bool(torch.isfinite(tensor).all()):
-        raise DataError(f"{name}: expected finite numbers, got NaN or inf")
+        file = source.file_of(name)
+        raise DataError(f"{file}: {name}: expected finite numbers, got NaN or inf")
     return tensor
 
 

@@ -179,7 +179,10 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
         change_tensors(lambda tensors: tensors.update(x=torch.ones(2))),
         "x: expected no such tensor",
     ),
-    "NaN": (change_tensors(lambda tensors: tensors[NORM].fill_(torch.nan)), "expected finite"),
+    "NaN": (
+        change_tensors(lambda tensors: tensors[NORM].fill_(torch.nan)),
+        rf"model\.00\.safetensors: {NORM}: expected finite",
+    ),
     "layer factor": (
         change_tensors(lambda t: t["decoder.transformer_layers.0.layer_scalar"].fill_(2)),
         "layer_scalar: expected 1",

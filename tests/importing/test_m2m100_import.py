@@ -314,6 +314,27 @@ def test_import_damaged_nllb_is_one_line(name: str, run: Path, tmp_path: Path) -
     assert os.listdir(tmp_path) == ["nllb"]
 
 
+@pytest.mark.parametrize("file", ["tokenizer.json", "tokenizer_config.json"])
+def test_import_nllb_compares_without_tokenizer_files(file: str, run: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(run.parent / "nllb", tmp_path / "nllb"))
+    change_settings(file, normalizer={"type": "x"}, padding={"strategy": {"Fixed": 10**9}})(folder)
+    change_settings(file, model_max_length="x", auto_map={"AutoTokenizer": "x"})(folder)
+    comparison = import_model(folder, tmp_path / "run", [], LINES[:3])
+    assert comparison is not None
+    assert comparison.is_close
+
+
+def test_import_nllb_continues_if_transformers_fails(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: object, **options: object) -> None:
+        raise Exception("data did not match\nany variant")
+
+    monkeypatch.setattr(transformers.NllbTokenizer, "from_pretrained", fail)
+    assert import_model(run.parent / "nllb", tmp_path / "run", [], LINES[:3]) is None
+    assert "nothing was compared, because transformers failed: data did not match" in caplog.text
+
+
 def test_import_m2m100_vocabulary_with_gap_is_refused(tmp_path: Path) -> None:
     folder = tmp_path / "original"
     write_m2m100_folder(folder, LINES)

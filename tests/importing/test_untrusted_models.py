@@ -148,7 +148,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "NaN": (
         change_tensors(lambda tensors: tensors[NORM].fill_(torch.nan)),
-        "expected finite numbers",
+        rf"model\.safetensors: {NORM}: expected finite numbers",
     ),
     "integers": (
         change_tensors(lambda tensors: tensors.update({NORM: tensors[NORM].int()})),

@@ -7,6 +7,8 @@ model_type.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -30,8 +32,8 @@ from nmt.importing.huggingface.m2m100_tokenizer import (
 )
 from nmt.importing.huggingface.reference import TransformersReference, load_model
 from nmt.importing.huggingface.transformer_weights import convert_weights
-from nmt.importing.imported_model import ImportedModel
-from nmt.importing.model_folder import parse_settings, read_optional_json
+from nmt.importing.imported_model import ImportedModel, ToolkitError
+from nmt.importing.model_folder import describe_error, parse_settings, read_optional_json
 from nmt.importing.weights import open_weights, tensor2tensor_positions
 
 PAD_POSITION = 1
@@ -125,8 +127,17 @@ def _m2m100_encoder(folder: Path, table: str, language: str) -> Encode:
 
 
 def _nllb_encoder(folder: Path, language: int, eos: int) -> Encode:
-    """Return a function that encodes sources by the tokenizer of NLLB, which is JSON and pieces."""
+    """Return a function that encodes sources by the tokenizer of NLLB in transformers.
+
+    transformers builds it from the SentencePiece model alone. The other tokenizer files of the
+    folder are not checked. Raises ToolkitError if transformers cannot build it.
+    """
     from transformers import NllbTokenizer
 
-    tokenizer: Any = NllbTokenizer.from_pretrained(str(folder), local_files_only=True)
+    with tempfile.TemporaryDirectory() as copy:
+        shutil.copy(folder / MODEL, copy)
+        try:
+            tokenizer: Any = NllbTokenizer.from_pretrained(copy, local_files_only=True)
+        except Exception as error:  # the tokenizers library raises plain exceptions
+            raise ToolkitError(describe_error(error)) from None
     return lambda line: [language, *tokenizer(line, add_special_tokens=False).input_ids, eos]

@@ -86,7 +86,7 @@ def read_checkpoint(file: Path) -> ImportedModel:
     settings = _read_settings(options, file)
     check_transforms(options.get("transforms"), f"{file}: transforms")
     models = find_models(options, file.parent, str(file))
-    source = PickledSource(_rename(checkpoint, file))
+    source = PickledSource(_rename(checkpoint, file), file)
     return assemble_model(
         "OpenNMT-py",
         settings,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import json
 import math
@@ -19,8 +20,10 @@ import torch
 from safetensors.torch import load_file
 
 from tests.support.models.eole_folders import write_eole_folder
+from tests.support.models.m2m100_folders import write_m2m100_folder, write_nllb_folder
 from tests.support.models.marian_folders import make_text, write_marian_folder
 from tests.support.models.marian_npz import write_npz_folder
+from tests.support.models.opennmt_checkpoints import CHECKPOINT, write_opennmt_folder
 from tests.support.promises.fuzz.folders import Damage, damage_file
 from tests.support.promises.pickle_bombs import make_checkpoint, make_pickle
 
@@ -57,7 +60,12 @@ LAYOUTS: dict[str, Callable[[Path], object]] = {
     "indexed": write_indexed_folder,
     "marian": write_npz_folder,
     "eole": lambda folder: write_eole_folder(folder, make_text(0), make_text(3)),
+    "m2m100": lambda folder: write_m2m100_folder(folder, make_text(0)),
+    "nllb": lambda folder: write_nllb_folder(folder, make_text(0)),
+    "opennmt": write_opennmt_folder,
 }
+SOURCES = {"opennmt": f"model/{CHECKPOINT}"}
+"""Argument of `nmt import` by layout; `model` for the layouts that are not listed."""
 
 
 def replace_value(content: Any, position: int, value: Any) -> None:
@@ -86,6 +94,21 @@ def change_json(file: Path, position: int, value: Any) -> None:
     text = json.dumps(header).encode()
     prefix = b"" if is_json else struct.pack("<Q", len(text))
     file.write_bytes(prefix + text + content[size:])
+
+
+def change_checkpoint(file: Path, position: int, value: Any) -> None:
+    """Replace, rename or delete one value in a pickle with tensors."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            content = torch.load(file, weights_only=True)
+    except Exception:  # damaged before
+        return
+    options = content.get("opt")
+    if isinstance(options, argparse.Namespace) and position % 2:
+        replace_value(vars(options), position // 2, value)
+    else:
+        replace_value(content, position // 2, value)
+    torch.save(content, file)
 
 
 def repeat_key(file: Path, position: int, value: Any) -> None:
@@ -153,7 +176,8 @@ def replace_file(path: Path, position: int, value: Any) -> None:
 CHANGES: dict[str, tuple[Callable[[Path, int, Any], None], tuple[str, ...]]] = {
     "json": (change_json, (".json", ".safetensors")),
     "key": (repeat_key, (".json",)),
-    "entry": (change_entry, (".npz", ".bin")),
+    "entry": (change_entry, (".npz", ".bin", ".pt")),
+    "checkpoint": (change_checkpoint, (".bin", ".pt")),
     "file": (replace_file, ("",)),
 }
 """Kinds of damage, and the endings of the files that they apply to."""
@@ -173,5 +197,6 @@ def damage_model(folder: Path, kind: str, position: int, value: Any, damage: Dam
     if change is None:
         damage_file(files[choice], damage)
         return
-    with suppress(ValueError, zipfile.BadZipFile, RecursionError):  # damaged before
+    damaged_before = (ValueError, zipfile.BadZipFile, RecursionError, NotImplementedError)
+    with suppress(*damaged_before, RuntimeError):
         change(files[choice], position, value)

@@ -16,7 +16,7 @@ from nmt import errors
 from nmt.core.files import is_temporary
 from tests.support.promises.fuzz.command_runs import check_command
 from tests.support.promises.fuzz.folders import MODELS, Damage, FuzzFolder, damage_file
-from tests.support.promises.fuzz.model_folders import LAYOUTS, damage_model
+from tests.support.promises.fuzz.model_folders import LAYOUTS, SOURCES, damage_model
 from tests.support.promises.fuzz.requests import FuzzRequest, request_batches, send_all
 from tests.support.promises.fuzz.strategies import (
     command_lines,
@@ -103,7 +103,8 @@ def check_import(
             damage_model(model, *change)
     before, peak = set(fuzz_folder.folder.rglob("*")), peak_memory()
     with patch.object(tempfile, "tempdir", str(temporary)):
-        command = ["import", "model", "-o", "new", "--check", "valid.in"]
+        source = SOURCES.get(layout, "model")
+        command = ["import", source, "-o", "new", "--check", "valid.in"]
         result = check_command(command, b"", fuzz_folder.folder, IMPORT_TIME_LIMIT)
     assert peak_memory() - peak < MAX_MEMORY_GROWTH, result.err
     created = set(fuzz_folder.folder.rglob("*")) - before
