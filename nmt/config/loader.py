@@ -17,7 +17,7 @@ from nmt.config.conflicts import check_conflicts
 from nmt.config.error_messages import empty_list_problems, schema_problems
 from nmt.config.missing_files import missing_text_files, missing_tokenizer_files
 from nmt.config.overrides import Override, override_label
-from nmt.config.parent import inherit_settings, missing_tags
+from nmt.config.parent import inherit_default_tags, inherit_settings, missing_tags
 from nmt.config.renamed_keys import RENAMED_KEYS, current_path, rename_keys
 from nmt.config.schema import Config
 from nmt.config.text_sets import memory_form
@@ -142,6 +142,7 @@ def load_config(
         config = config.with_defaults(frozenset(given_keys))
         if parent is not None:
             problems += missing_tags(config, parent)
+            config = inherit_default_tags(config, parent)
         conflicts = [
             (tuple(conflict.key.split(".")), conflict.message)
             for conflict in check_conflicts(config).conflicts

@@ -63,6 +63,19 @@ def missing_tags(config: Config, parent: Config) -> list[Problem]:
     ]
 
 
+def inherit_default_tags(config: Config, parent: Config) -> Config:
+    """Return the config with the parent's values in `decode.tags` that its training text has.
+
+    A value that the config gives itself stays.
+    """
+    training_tags = {
+        tag for text_set in config.data.train for tag in text_set_tags(text_set).items()
+    }
+    inherited = dict(tag for tag in parent.decode.tags.items() if tag in training_tags)
+    decode = config.decode.model_copy(update={"tags": inherited | config.decode.tags})
+    return config.model_copy(update={"decode": decode})
+
+
 def _difference(value: Any, parent_value: Any) -> str:
     expected = "null" if parent_value is None else format_yaml(parent_value)
     return f"expected {expected} as in train.from, or no value, got {show_value(value)}"

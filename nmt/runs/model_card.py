@@ -19,6 +19,7 @@ from nmt.core import files
 from nmt.core.console import format_duration, replace_unprintable
 from nmt.core.run_dir import RunDir, read_json
 from nmt.core.version import git_commit
+from nmt.decoding.loading import tag_flag, unset_tags
 from nmt.runs.input_files import TRAIN, VALID, InputFile, read_corpus_metas, read_input_files
 from nmt.runs.listing import format_decimal, format_integer, format_score
 from nmt.runs.reported_scores import ReportedScores
@@ -122,9 +123,10 @@ def _front_matter(languages: Iterable[tuple[str, str]]) -> str:
 
 
 def _usage(config: Config, summary: RunSummary) -> str:
-    has_target_tags = "tgt_lang" in dict(config.data.training_tags())
-    target = " --to CODE" if has_target_tags else ""
-    command = f"nmt translate --model {shlex.quote(summary.run)}{target} < input.txt > output.txt"
+    optional = {"tgt_lang"} & dict(config.data.training_tags()).keys() - config.decode.tags.keys()
+    names = sorted(optional.union(unset_tags(config, {})))
+    flags = "".join(f" {tag_flag(name, 'CODE')}" for name in names)
+    command = f"nmt translate --model {shlex.quote(summary.run)}{flags} < input.txt > output.txt"
     return (
         f"Run this in the parent folder:\n\n```sh\n{command}\n```\n\n"
         "It writes one output line per input line."

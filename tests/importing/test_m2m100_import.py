@@ -198,8 +198,7 @@ def test_fine_tuned_nllb_resumes_and_translates(run: Path, tmp_path: Path) -> No
     child = tmp_path / "child"
     result = nmt("train", tmp_path / "config.yaml", "--run", child)
     assert result.code == 0, result.err
-    needed = "--set decode.tags.src_lang=eng_Latn --to deu_Latn"
-    assert f"nmt translate -m {child} {needed}\n" in result.err
+    assert f"nmt translate -m {child} --to deu_Latn\n" in result.err
     corpus = Corpus.load(RunDir(child).corpus / "train")
     parent = load_run(run, *languages("eng_Latn", "deu_Latn"))
     assert corpus.row("tgt", 0).tolist() == parent.tokenizers.tgt.encode(LINES[-100:])[0]
@@ -221,6 +220,29 @@ def test_fine_tuned_nllb_resumes_and_translates(run: Path, tmp_path: Path) -> No
     result = nmt("train", tmp_path / "config.yaml", "--run", tmp_path / "other")
     assert result.code == 2
     assert "expected the tag tgt_lang, which the model of train.from needs" in result.err
+
+
+@pytest.mark.parametrize(
+    ("trained", "own", "expected"),
+    [
+        ("eng_Latn", None, "eng_Latn"),
+        ("fra_Latn", None, None),
+        ("eng_Latn", "fra_Latn", "fra_Latn"),
+    ],
+)
+def test_train_from_inherits_default_languages(
+    run: Path, tmp_path: Path, trained: str, own: str | None, expected: str | None
+) -> None:
+    parent = load_config(run / "config.yaml").decode.tags
+    assert parent == {"src_lang": "eng_Latn"}
+    decode = f"decode: {{tags: {{src_lang: {own}}}}}" if own else ""
+    (tmp_path / "config.yaml").write_text(
+        "data:\n  src: en\n  tgt: de\n  train: [{src: train.en, tgt: train.de, tags: "
+        f"{{src_lang: {trained}, tgt_lang: deu_Latn}}}}]\n  valid: 5\n"
+        f"train: {{from: {run}}}\n{decode}\n"
+    )
+    tags = load_config(tmp_path / "config.yaml").decode.tags
+    assert tags == ({} if expected is None else {"src_lang": expected})
 
 
 def test_init_from_nllb_needs_tags_and_writes_them(run: Path, tmp_path: Path) -> None:

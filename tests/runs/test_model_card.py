@@ -102,6 +102,19 @@ def test_write_card_lists_all_languages(tmp_path: Path) -> None:
     assert "nmt translate --model run --to CODE < " in text
 
 
+def test_write_card_shows_tags_that_every_line_needs(tmp_path: Path) -> None:
+    config = CONFIG.replace(
+        "train: [train]", "train: [{prefix: a, tags: {src_lang: x, topic: news}}]"
+    )
+    config = config.replace("valid: valid, test: [test]", "valid: 5")
+    config += "decode: {tags: {topic: news}}\n"
+    run = write_run(tmp_path / "run", updates=400, config=config)
+    write_finished(run)
+    write_card(run, "fp32 on cpu")
+    command = "nmt translate --model run --set decode.tags.src_lang=CODE < "
+    assert command in run.model_card.read_text()
+
+
 def test_write_card_without_test_sets_says_so(run: RunDir) -> None:
     run.report.unlink()
     write_card(run, "fp32 on cpu")

@@ -40,7 +40,6 @@ data:
   tgt: {tgt_lang}
   train:
     - {train}
-    # Against forgetting: give all sets a weight, and add the text of the parent.
 {old_text}{valid_comment}  valid: {valid}
 {test}  max_length: {max_length}        # as in the parent
 
@@ -140,7 +139,6 @@ def fine_tuning_config(
         if len(valid_sets) > 1:
             stop_set = f"  stop_set: {json.dumps(text_set_names(valid_sets)[0])}\n"
     test_yaml = [yaml_text_set(text_set, folder) for text_set in _distinct([*tests, *data.test])]
-    old_text = "".join(f"    # - {yaml_text_set(text_set, folder)}\n" for text_set in data.train)
     content = TEMPLATE.format(
         name=output.name,
         pairs=pairs,
@@ -148,7 +146,7 @@ def fine_tuning_config(
         src_lang=json.dumps(data.src),
         tgt_lang=json.dumps(data.tgt),
         train=yaml_text_set(train, folder),
-        old_text=old_text,
+        old_text=_old_text_comment(data.train, folder),
         valid_comment="  # pairs split off the training text\n" if isinstance(valid, int) else "",
         valid=valid_yaml,
         test=f"  test: [{', '.join(test_yaml)}]\n" if test_yaml else "",
@@ -164,6 +162,20 @@ def fine_tuning_config(
         stop_set=stop_set,
     )
     return content, plan
+
+
+def _old_text_comment(train: Sequence[AnyTextSet], folder: Path) -> str:
+    """Return comments that show how the text of the parent is mixed with the new text."""
+    advice = "add the text of the parent"
+    text_sets = [yaml_text_set(text_set, folder) for text_set in train]
+    if not text_sets:
+        advice = "add general text (the parent names none)"
+        text_sets = ["{prefix: general/train, weight: 1}"]
+    lines = [
+        f"Against forgetting: give all sets a weight, and {advice}.",
+        *(f"- {s}" for s in text_sets),
+    ]
+    return "".join(f"    # {line}\n" for line in lines)
 
 
 def _distinct(text_sets: Sequence[AnyTextSet]) -> list[AnyTextSet]:
