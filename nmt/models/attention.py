@@ -13,7 +13,7 @@ to (S, or those of a window).
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,10 +21,10 @@ from torch import Tensor, nn
 
 from nmt.config.model_config import RNNConfig
 from nmt.models.interface import BatchedTensors
+from nmt.models.kernels.chunks import in_chunks
 from nmt.models.kernels.dtypes import to_fp32
-from nmt.models.kernels.recurrent_linear import LoopProducts
-from nmt.models.kernels.selection import select_kernels
-from nmt.models.layers import RecurrentLinear, make_linear
+from nmt.models.kernels.selection import with_kernel
+from nmt.models.layers import StepLinear, make_linear, step_product
 
 
 class AttentionInput(NamedTuple):
@@ -33,7 +33,7 @@ class AttentionInput(NamedTuple):
     keys: Tensor
     """B x H x S x d, or B x H x Q x W x d with a window."""
     values: Tensor
-    """Same shape as the keys."""
+    """B x H x d x S, or B x H x Q x d x W with a window."""
     mask: Tensor
     """Broadcasts to B x H x Q x W."""
     coverage: Tensor | None
@@ -42,24 +42,80 @@ class AttentionInput(NamedTuple):
     """B x Q x W source positions of a window, counted from 0; None without a window."""
     gaussian: Tensor | None = None
     """B x 1 x Q x W factors of the weights, with local_p."""
-    loop_products: LoopProducts | None = None
-    """Set in a training loop without a window."""
+
+    def keys_by_query(self) -> Tensor:
+        """Return the keys, B x H x Q x W x d, or B x H x 1 x S x d without a window."""
+        return self.keys[:, :, None] if self.positions is None else self.keys
 
     def dot_products(self, queries: Tensor) -> Tensor:
         """Return h . m, B x H x Q x W, for B x H x Q x d queries h and keys m."""
-        if self.loop_products is not None:
-            return self.loop_products.keys(queries)
-        if self.keys.dim() == 4:
-            return queries @ self.keys.transpose(2, 3)
+        if self.positions is None:
+            return step_product(queries, self.keys)
         return (self.keys @ queries[..., None])[..., 0]
 
     def weighted_sum(self, weights: Tensor) -> Tensor:
         """Return sum_s a_s m_s, B x H x Q x d, for B x H x Q x W weights a and values m."""
-        if self.loop_products is not None:
-            return self.loop_products.values(weights)
-        if self.values.dim() == 4:
-            return weights @ self.values
-        return (weights[:, :, :, None] @ self.values)[:, :, :, 0]
+        if self.positions is None:
+            return step_product(weights, self.values)
+        return (weights[:, :, :, None] @ self.values.mT)[:, :, :, 0]
+
+
+class AttentionOutput(NamedTuple):
+    """Result of attention for Q queries per sentence."""
+
+    context: Tensor
+    """B x Q x D."""
+    weights: Tensor
+    """B x H x Q x W: the softmax times the Gaussian of local_p; zero on padding."""
+    softmax: Tensor
+    """B x H x Q x W; each row sums to one."""
+    scores: Tensor
+    """B x H x Q x W, -inf on padding and outside the window."""
+    positions: Tensor | None
+    """B x Q x W source positions of a window; None without a window."""
+
+    def as_rows(self) -> AttentionOutput:
+        """Return the output with N sentences of one query in place of B sentences of Q."""
+        return AttentionOutput(
+            self.context.flatten(0, 1)[:, None],
+            _head_rows(self.weights),
+            _head_rows(self.softmax),
+            _head_rows(self.scores),
+            None if self.positions is None else self.positions.flatten(0, 1)[:, None],
+        )
+
+    def over_source(self, values: Tensor, length: int, fill_value: float = 0.0) -> Tensor:
+        """Scatter B x H x Q x W values of a window to B x H x Q x S source positions."""
+        if self.positions is None:
+            return values
+        index = self.positions[:, None].expand_as(values)
+        full = values.new_full((*values.shape[:3], length), fill_value)
+        return full.scatter(3, index, values)
+
+
+@with_kernel
+@in_chunks
+def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
+    """Return e_ij = v . tanh(W s_{i-1} + U h_j)  (Bahdanau et al. 2015, section A.1.2).
+
+    W s is `query`, B x H x Q x d; U h is `keys`, B x H x Q x W x d, or B x H x 1 x W x d if all
+    queries share them; v is `vector`, H x d. The scores are B x H x Q x W.
+    """
+    energy = (query[:, :, :, None] + keys).tanh()
+    return torch.einsum("bhqwd,hd->bhqw", energy, vector)
+
+
+def attend(scores: Tensor, source: AttentionInput) -> AttentionOutput:
+    """Return alpha_ij = exp(e_ij) / sum_k exp(e_ik) and c_i = sum_j alpha_ij h_j  (eq. 5 and 6).
+
+    The softmax is in fp32. The Gaussian of local_p multiplies alpha.
+    """
+    scores = to_fp32(scores).masked_fill(~source.mask, -math.inf)
+    softmax = scores.softmax(-1)
+    weights = softmax if source.gaussian is None else softmax * source.gaussian
+    heads = source.weighted_sum(weights.to(source.values.dtype))
+    context = heads.transpose(1, 2).flatten(2)
+    return AttentionOutput(context, weights, softmax, scores, source.positions)
 
 
 class Score(nn.Module):
@@ -125,7 +181,7 @@ class Additive(Score):
 
     def __init__(self, config: RNNConfig) -> None:
         super().__init__(config)
-        self.query = make_linear(self.width, self.width, bias=False, kind=RecurrentLinear)
+        self.query = make_linear(self.width, self.width, bias=False, kind=StepLinear)
         self.key = make_linear(self.width, self.width, bias=False)
         self.vector = make_vector(self.width)
         if config.coverage:
@@ -139,24 +195,11 @@ class Additive(Score):
 
     def forward(self, query: Tensor, source: AttentionInput) -> Tensor:
         queries = split_heads(self.query(query), self.heads)
-        vector = self.vector.view(self.heads, -1)
-        if source.coverage is None:
-            compute = select_kernels(queries.device.type).additive_scores or additive_scores
-            return compute(queries, source.keys, vector.to(queries.dtype))
-        keys = source.keys[:, :, None] if source.keys.dim() == 4 else source.keys
-        coverage = source.coverage.to(queries.dtype)[..., None]
-        covered = self.covered.view(self.heads, 1, 1, -1).to(queries.dtype)
-        energy = queries[:, :, :, None] + keys + coverage * covered
-        return torch.einsum("bhqwd,hd->bhqw", energy.tanh(), vector)
-
-
-def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
-    """Return v . tanh(q + k), B x H x Q x W  (Bahdanau et al. 2015, section A.1.2).
-
-    `query` is B x H x Q x d, `vector` H x d; `keys` have either shape of `AttentionInput.keys`.
-    """
-    keys = keys[:, :, None] if keys.dim() == 4 else keys
-    return torch.einsum("bhqwd,hd->bhqw", (query[:, :, :, None] + keys).tanh(), vector)
+        keys, vector = source.keys_by_query(), self.vector.view(self.heads, -1)
+        if source.coverage is not None:
+            covered = self.covered.view(self.heads, 1, 1, -1).to(keys.dtype)
+            keys = keys + source.coverage.to(keys.dtype)[..., None] * covered
+        return additive_scores(queries, keys, vector.to(queries.dtype))
 
 
 class Location(Score):
@@ -227,13 +270,11 @@ class EncodedSource(BatchedTensors):
     mask: Tensor
     """B x S; True marks a real token."""
     values: Tensor
-    """B x S x D."""
+    """B x H x d x S."""
     keys: Tensor
-    """B x S x D."""
+    """B x H x S x d."""
     fertility: Tensor | None
     """B x H x S, with coverage: number of target tokens expected from each source token."""
-    loop_products: LoopProducts | None = None
-    """Set in a training loop without a window."""
 
 
 @dataclass(frozen=True)
@@ -244,39 +285,6 @@ class AttentionState(BatchedTensors):
     """N target positions, with local_m."""
     coverage: Tensor | None
     """N x H x S: attention that each source token has received, divided by its fertility."""
-
-
-class AttentionOutput(NamedTuple):
-    """Result of attention for Q queries per sentence."""
-
-    context: Tensor
-    """B x Q x D."""
-    weights: Tensor
-    """B x H x Q x W: the softmax times the Gaussian of local_p; zero on padding."""
-    softmax: Tensor
-    """B x H x Q x W; each row sums to one."""
-    scores: Tensor
-    """B x H x Q x W, -inf on padding and outside the window."""
-    positions: Tensor | None
-    """B x Q x W source positions of a window; None without a window."""
-
-    def as_rows(self) -> AttentionOutput:
-        """Return the output with N sentences of one query in place of B sentences of Q."""
-        return AttentionOutput(
-            self.context.flatten(0, 1)[:, None],
-            _head_rows(self.weights),
-            _head_rows(self.softmax),
-            _head_rows(self.scores),
-            None if self.positions is None else self.positions.flatten(0, 1)[:, None],
-        )
-
-    def over_source(self, values: Tensor, length: int, fill_value: float = 0.0) -> Tensor:
-        """Scatter B x H x Q x W values of a window to B x H x Q x S source positions."""
-        if self.positions is None:
-            return values
-        index = self.positions[:, None].expand_as(values)
-        full = values.new_full((*values.shape[:3], length), fill_value)
-        return full.scatter(3, index, values)
 
 
 class Attention(nn.Module):
@@ -314,16 +322,9 @@ class Attention(nn.Module):
         if self.has_coverage:  # Phi = N sigmoid(U_f m)  (Tu et al. 2016, section 3.1)
             fertility = to_fp32(self.fertility(states)).sigmoid().transpose(1, 2)
             fertility = self.MAX_FERTILITY * fertility
-        values = self.value(states) if self.heads > 1 else states
-        return EncodedSource(mask, values, self.score.project(states), fertility)
-
-    def with_loop_products(self, source: EncodedSource) -> EncodedSource:
-        """Return the source for a training loop over target positions."""
-        linear = select_kernels(source.keys.device.type).recurrent_linear
-        if self.window is not None or linear is None:
-            return source
-        keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))
-        return replace(source, loop_products=LoopProducts(linear(keys), linear(values.mT)))
+        values = split_heads(self.value(states) if self.heads > 1 else states, self.heads)
+        keys = split_heads(self.score.project(states), self.heads)
+        return EncodedSource(mask, values.mT, keys, fertility)
 
     def initial_state(self, source: EncodedSource, rows: int) -> AttentionState:
         """Return the state before the first target position, with `rows` rows per sentence."""
@@ -367,18 +368,13 @@ class Attention(nn.Module):
         position: Tensor | None = None,
         coverage: Tensor | None = None,
     ) -> AttentionOutput:
-        """Attend with B x Q x D queries; the softmax is in fp32.
+        """Attend with B x Q x D queries.
 
         `position`, B x Q target positions, is required for local_m; `coverage`, B x H x Q x S, for
         a model with coverage.
         """
         inputs = self._select_window(query, source, position, coverage)
-        scores = to_fp32(self.score(query, inputs)).masked_fill(~inputs.mask, -math.inf)
-        softmax = scores.softmax(-1)
-        weights = softmax if inputs.gaussian is None else softmax * inputs.gaussian
-        heads = inputs.weighted_sum(weights.to(inputs.values.dtype))
-        context = heads.transpose(1, 2).flatten(2)
-        return AttentionOutput(context, weights, softmax, scores, inputs.positions)
+        return attend(self.score(query, inputs), inputs)
 
     def _select_window(
         self,
@@ -389,9 +385,8 @@ class Attention(nn.Module):
     ) -> AttentionInput:
         """Return all source positions, or those within [p_t - D, p_t + D] of each query."""
         if self.window is None:
-            keys, values = (split_heads(t, self.heads) for t in (source.keys, source.values))
             mask = source.mask[:, None, None]
-            return AttentionInput(keys, values, mask, coverage, loop_products=source.loop_products)
+            return AttentionInput(source.keys, source.values, mask, coverage)
         lengths = source.mask.sum(1)
         centre = self.window(query, position, lengths)
         positions = self._window_positions(centre.detach(), source.mask.size(1))
@@ -402,7 +397,8 @@ class Attention(nn.Module):
             gaussian = torch.exp(-2 * (distance / self.half_width).square())[:, None]
         if coverage is not None:
             coverage = coverage.gather(3, positions[:, None].expand(-1, self.heads, -1, -1))
-        keys, values = (self._gather(t, positions) for t in (source.keys, source.values))
+        keys = self._gather(source.keys, positions)
+        values = self._gather(source.values.mT, positions).mT
         return AttentionInput(keys, values, is_inside[:, None], coverage, positions, gaussian)
 
     def _window_positions(self, centre: Tensor, length: int) -> Tensor:
@@ -411,12 +407,13 @@ class Attention(nn.Module):
         start = (centre - self.half_width).ceil().long().clamp(0, length - width)
         return start[:, :, None] + torch.arange(width, device=centre.device)
 
-    def _gather(self, tensor: Tensor, positions: Tensor) -> Tensor:
-        """Gather rows of B x S x D at B x Q x W positions, B x H x Q x W x d."""
-        batch_size, length, width = tensor.shape
+    def _gather(self, heads: Tensor, positions: Tensor) -> Tensor:
+        """Gather rows of B x H x S x d at B x Q x W positions, B x H x Q x W x d."""
+        states = heads.transpose(1, 2).flatten(2)  # B x S x D
+        batch_size, length, width = states.shape
         offsets = torch.arange(batch_size, device=positions.device) * length
         rows = (positions + offsets[:, None, None]).flatten()
-        gathered = tensor.reshape(-1, width).index_select(0, rows)
+        gathered = states.reshape(-1, width).index_select(0, rows)
         return split_heads(gathered.view(*positions.shape, width), self.heads)
 
 

@@ -7,8 +7,7 @@ W shortlist size.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -18,8 +17,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.cross_entropy import GRADIENT_ROWS, SOFTMAX_ROWS, ChunkBuffers
 from nmt.models.kernels.dtypes import to_autocast_dtype, to_fp32
 from nmt.models.kernels.linear_cross_entropy import linear_cross_entropy
-from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
-from nmt.models.kernels.selection import select_kernels
+from nmt.models.kernels.selection import select_kernels, with_kernel
 
 POSITION_BASE = 10_000.0
 """Longest wavelength of sinusoidal and rotary positions, divided by 2 pi."""
@@ -93,29 +91,22 @@ def select_columns(products: Tensor, columns: Tensor) -> Tensor:
     return products.gather(2, columns[:, None].expand(-1, products.size(1), -1))
 
 
-class RecurrentLinear(nn.Linear):
-    """A linear map that a recurrence applies at every step; see `deferred_gradients`."""
+@with_kernel
+def step_product(inputs: Tensor, weight: Tensor, addend: Tensor | None = None) -> Tensor:
+    """Return x W^T + a at one step of a loop, ... N x O, for ... N x I inputs.
 
-    kernel: DeferredGradientLinear | None = None
+    `weight` is O x I, or ... x O x I with the dimensions of a batch; `addend` has O or N x O
+    values. All steps of a loop pass the same weight tensor.
+    """
+    product = inputs @ weight.mT
+    return product if addend is None else product + addend
+
+
+class StepLinear(nn.Linear):
+    """A linear map that a recurrence applies at every step."""
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self.kernel is None:
-            return super().forward(inputs)
-        return self.kernel(inputs.flatten(0, -2)).view(*inputs.shape[:-1], -1)
-
-
-@contextmanager
-def deferred_gradients(module: nn.Module) -> Iterator[None]:
-    """Compute the weight gradients of recurrent linear maps once for all steps in the block."""
-    maps = [child for child in module.modules() if isinstance(child, RecurrentLinear)]
-    for linear in maps:
-        kernel = select_kernels(linear.weight.device.type).recurrent_linear
-        linear.kernel = None if kernel is None else kernel(linear.weight, linear.bias)
-    try:
-        yield
-    finally:
-        for linear in maps:
-            linear.kernel = None
+        return step_product(inputs, self.weight, self.bias)
 
 
 def apply_linears(inputs: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
@@ -217,16 +208,16 @@ class Dropout(nn.Module):
         return dropout(inputs, self.rate) if self.training and self.rate > 0 else inputs
 
 
+@with_kernel
 def dropout(inputs: Tensor, rate: float) -> Tensor:
     """Zero each input with probability `rate` and scale the others by 1 / (1 - rate)."""
-    kernel = select_kernels(inputs.device.type).dropout
-    return F.dropout(inputs, rate) if kernel is None else kernel(inputs, rate)
+    return F.dropout(inputs, rate)
 
 
+@with_kernel
 def relu_dropout(inputs: Tensor, rate: float) -> Tensor:
     """Return the dropout of relu(inputs)."""
-    kernel = select_kernels(inputs.device.type).relu_dropout
-    return F.dropout(F.relu(inputs), rate) if kernel is None else kernel(inputs, rate)
+    return F.dropout(F.relu(inputs), rate)
 
 
 def variational_dropout_mask(like: Tensor, rate: float) -> Tensor:

@@ -10,7 +10,7 @@ Shapes: B sentences or rows, T length, I input width, D width, G = 4 D for an LS
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -22,9 +22,8 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from nmt.config.model_config import TransformerConfig
 from nmt.models.interface import BatchedTensors, RowMoves, move_rows
 from nmt.models.kernels.dtypes import to_fp32
-from nmt.models.kernels.recurrent_linear import LoopLinear
-from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
-from nmt.models.layers import make_linear
+from nmt.models.kernels.selection import is_fused_lstm_available, step_loop
+from nmt.models.layers import make_linear, step_product
 
 LayerState = tuple[Tensor, ...]
 """State of one recurrent layer: (h,) of a GRU, (h, c) of an LSTM; each B x D."""
@@ -88,10 +87,6 @@ class RecurrentLayer(nn.Module):
         """Return the function of one step. It slices the weights once, for all later steps."""
         return make_step(self.rnn, "", self._feed_weight())
 
-    def prepare_loop(self, inputs: Tensor) -> tuple[RecurrentStep, Sequence[Tensor]]:
-        """Return the function of one step, and the input gates of each, for T x B x I inputs."""
-        return prepare_loop(self.rnn, "", inputs, self._feed_weight() if self.d_feed else None)
-
     def _feed_weight(self) -> Tensor:
         return cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
 
@@ -121,48 +116,16 @@ def make_step(
     """
     is_lstm = isinstance(rnn, nn.LSTM)
     weight = getattr(rnn, f"weight_hh_l0{direction}")
-    bias = None if is_lstm else getattr(rnn, f"bias_hh_l0{direction}")
-    kernels = select_kernels(weight.device.type)
-    update_lstm = kernels.lstm_step or lstm_step
-    loop_linear = kernels.recurrent_linear or LoopLinear
-    project_feed = None if feed_weight is None else loop_linear(feed_weight)
-    project_hidden = loop_linear(weight, bias)
+    bias = getattr(rnn, f"bias_hh_l0{direction}")
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
-        hidden = state[0]
-        if feed is not None and project_feed is not None:
-            gates = project_feed(feed, addend=gates)
+        if feed is not None and feed_weight is not None:
+            gates = step_product(feed, feed_weight, gates)
         if is_lstm:
-            return update_lstm(project_hidden(hidden, addend=gates), state[1])
-        return gru_step(gates, project_hidden(hidden), state)
+            return lstm_step(step_product(state[0], weight, gates), state[1])
+        return gru_step(gates, step_product(state[0], weight, bias), state)
 
     return step
-
-
-def prepare_loop(
-    rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor, feed_weight: Tensor | None = None
-) -> tuple[RecurrentStep, Sequence[Tensor]]:
-    """Return the function of one step, and the input gates of each step, for T x B x I inputs.
-
-    In an LSTM all parts of the gates add up, so one product serves the state and the feed.
-    """
-    gates = input_gates(rnn, direction, inputs)
-    if not isinstance(rnn, nn.LSTM):
-        return make_step(rnn, direction, feed_weight), gates.unbind(0)
-    weight = getattr(rnn, f"weight_hh_l0{direction}")
-    if feed_weight is not None:
-        weight = torch.cat([weight, feed_weight], 1)
-    kernels = select_kernels(weight.device.type)
-    update_lstm = kernels.lstm_step or lstm_step
-    loop_linear = kernels.recurrent_linear or LoopLinear
-    project_hidden = loop_linear(weight, step_addends=gates)
-
-    def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
-        hidden = state[0] if feed is None else torch.cat([state[0], feed], -1)
-        return update_lstm(project_hidden(hidden, addend=gates), state[1])
-
-    assert project_hidden.step_addends is not None
-    return step, project_hidden.step_addends.unbind(0)
 
 
 def run_stepwise(
@@ -172,14 +135,15 @@ def run_stepwise(
 
     `state` is the state before the first input; None means zeros.
     """
-    step, gates = prepare_loop(rnn, direction, inputs.transpose(0, 1))
+    step, gates = make_step(rnn, direction), input_gates(rnn, direction, inputs.transpose(0, 1))
     if state is None:
-        zeros = gates[0].new_zeros(len(inputs), rnn.hidden_size)
+        zeros = gates.new_zeros(len(inputs), rnn.hidden_size)
         state = (zeros, zeros) if isinstance(rnn, nn.LSTM) else (zeros,)
     states = []
-    for gates_t in gates:
-        state = step(gates_t, None, state)
-        states.append(state)
+    with step_loop(inputs.device.type):
+        for gates_t in gates.unbind(0):
+            state = step(gates_t, None, state)
+            states.append(state)
     return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))
 
 

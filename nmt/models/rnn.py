@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -37,12 +37,11 @@ from nmt.models.attention import (
     concat_queries,
 )
 from nmt.models.interface import DecoderState, Memory, Model, Trace, token_mask
-from nmt.models.kernels.selection import is_fused_lstm_available, select_kernels
+from nmt.models.kernels.selection import is_fused_lstm_available, step_loop
 from nmt.models.layers import (
     Dropout,
     OutputProjection,
-    RecurrentLinear,
-    deferred_gradients,
+    StepLinear,
     make_embedding,
     make_linear,
     variational_dropout_mask,
@@ -116,18 +115,13 @@ class Encoder(nn.Module):
         states = self.dropout(self.embedding(src))
         final_states: list[LayerState] = []
         for i, rnn in enumerate(self.layers):
-            run = run_unrolled if self._should_unroll(states.device.type) else run_packed
+            is_available = not self.is_lstm or is_fused_lstm_available(states.device.type)
+            run = run_packed if is_available else run_unrolled
             output, final_state = run(rnn, states, src_len)  # type: ignore[arg-type]
             output = self.dropout(output)
             states = states + output if i >= FIRST_RESIDUAL_LAYER else output
             final_states.append(final_state)
         return reverse_rows(states, src_len) if self.reverses_source else states, final_states
-
-    def _should_unroll(self, device_type: str) -> bool:
-        """Return whether to run a layer step by step instead of with torch's fused layer."""
-        if torch.is_grad_enabled() and select_kernels(device_type).unrolls_encoder_in_training:
-            return True
-        return self.is_lstm and not is_fused_lstm_available(device_type)
 
 
 class Bridge(nn.Module):
@@ -204,8 +198,8 @@ class Decoder(nn.Module):
             self.readout: nn.Module = make_linear(d_features, 2 * d_readout)  # pairs for maxout
         elif self.attention_type == "luong":
             d_features = d_hidden + d_hidden  # context, state
-            # RecurrentLinear, because input feeding computes the readout inside the loop
-            self.readout = make_linear(d_features, d_readout, bias=False, kind=RecurrentLinear)
+            # StepLinear, because input feeding computes the readout inside the loop
+            self.readout = make_linear(d_features, d_readout, bias=False, kind=StepLinear)
         elif d_readout != d_hidden:
             self.readout = make_linear(d_hidden, d_readout)
         else:
@@ -325,11 +319,8 @@ class Decoder(nn.Module):
 
         Compute the input gates before the loop and, without input feeding, the readouts after it.
         """
-        first_step, gates = self.layers[0].prepare_loop(embedded.transpose(0, 1))  # type: ignore[operator]
-        layer_steps = [first_step, *self.layer_steps()[1:]]
-        if memory.source is not None:
-            source = self.attention.with_loop_products(memory.source)
-            memory = replace(memory, source=source)
+        gates: Tensor = self.layers[0].input_gates(embedded.transpose(0, 1))  # type: ignore[operator]
+        layer_steps = self.layer_steps()
         state = self.initial_state(memory, rows=1)
         feed_mask = None
         if self.training and self.dropout_rate > 0 and self.d_feed > 0:
@@ -338,8 +329,8 @@ class Decoder(nn.Module):
         outputs: list[Tensor] = []
         attentions: list[AttentionOutput] = []
         # unbind, not [:, t]: the gradient of each index would be B x T x G, mostly zeros
-        with deferred_gradients(self):
-            for gates_t, embedded_t in zip(gates, embedded.unbind(1), strict=True):
+        with step_loop(embedded.device.type):
+            for gates_t, embedded_t in zip(gates.unbind(0), embedded.unbind(1), strict=True):
                 step = self.step(gates_t, embedded_t, state, memory, layer_steps, feed_mask)
                 state = step.state
                 outputs.append(step.features if state.feed is None else state.feed)

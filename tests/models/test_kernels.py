@@ -13,13 +13,13 @@ from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
 from nmt.errors import ConfigError
-from nmt.models import attention, recurrent_layers
+from nmt.models import attention
 from nmt.models.build import build_model
+from nmt.models.kernels import chunks
 from nmt.models.kernels.additive_scores import additive_scores
-from nmt.models.kernels.lstm import lstm_step
-from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
 from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
-from nmt.models.layers import OutputProjection, RecurrentLinear, deferred_gradients
+from nmt.models.kernels.step_product import deferred_gradients, step_product
+from nmt.models.layers import OutputProjection, StepLinear
 
 
 def random_leaf(*shape: int) -> Tensor:
@@ -33,14 +33,22 @@ def assert_all_close(actual: tuple[Tensor, ...], expected: tuple[Tensor, ...]) -
         torch.testing.assert_close(first, second, rtol=1e-12, atol=1e-12)
 
 
+plain_scores = attention.additive_scores.__wrapped__  # type: ignore[attr-defined]
+
+
 @pytest.mark.parametrize("heads", [1, 2])
 @pytest.mark.parametrize("separate_keys", [False, True])
-def test_additive_scores_match_equation(heads: int, separate_keys: bool) -> None:
+@pytest.mark.parametrize("factor", [1, 50])
+def test_additive_scores_match_equation(heads: int, separate_keys: bool, factor: float) -> None:
+    """With the larger factor, exponents exceed MAX_EXPONENT."""
     torch.manual_seed(1)
-    keys = random_leaf(2, heads, 3, 5, 4) if separate_keys else random_leaf(2, heads, 5, 4)
+    keys = random_leaf(2, heads, 3 if separate_keys else 1, 5, 4)
     inputs = random_leaf(2, heads, 3, 4), keys, random_leaf(heads, 4)
     factors = torch.randn(2, heads, 3, 5, dtype=torch.float64)
-    scores, expected = additive_scores(*inputs), attention.additive_scores(*inputs)
+    scores, expected = (
+        compute(factor * inputs[0], factor * inputs[1], inputs[2])
+        for compute in (additive_scores, plain_scores)
+    )
     assert_all_close((scores,), (expected,))
     assert_all_close(
         torch.autograd.grad((scores * factors).sum(), inputs),
@@ -48,15 +56,41 @@ def test_additive_scores_match_equation(heads: int, separate_keys: bool) -> None
     )
 
 
+def test_additive_scores_with_opposite_large_terms_are_exact() -> None:
+    """exp(2 q) overflows and exp(2 k) vanishes, but q + k is small."""
+    query, keys, vector = torch.full((1, 1, 2, 1), 60.0), torch.full((1, 1, 1, 1, 1), -59.5), 1.0
+    scores = additive_scores(query, keys, torch.full((1, 1), vector))
+    torch.testing.assert_close(scores, torch.full((1, 1, 2, 1), 0.5).tanh())
+
+
 def test_additive_scores_in_bf16_have_the_error_of_tanh() -> None:
     torch.manual_seed(1)
-    query, keys = torch.randn(8, 1, 4, 256), torch.randn(8, 1, 9, 256)
+    query, keys = torch.randn(8, 1, 4, 256), torch.randn(8, 1, 1, 9, 256)
     vector = torch.randn(1, 256) / 16
-    exact = attention.additive_scores(query, keys, vector)
+    exact = plain_scores(query, keys, vector)
     inputs = query.bfloat16(), keys.bfloat16(), vector.bfloat16()
     error = (additive_scores(*inputs).float() - exact).square().mean()
-    tanh_error = (attention.additive_scores(*inputs).float() - exact).square().mean()
-    assert error < 2 * tanh_error
+    tanh_error = (plain_scores(*inputs).float() - exact).square().mean()
+    assert error < tanh_error
+
+
+def test_plain_additive_scores_in_chunks_match_one_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(1)
+    inputs = random_leaf(3, 2, 4, 2), random_leaf(3, 2, 1, 5, 2), random_leaf(2, 2)
+    expected = plain_scores(*inputs)
+    monkeypatch.setattr(chunks, "MAX_ENERGIES", expected.numel())  # half of the energies
+    saved_sizes: list[int] = []
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: saved_sizes.append(tensor.numel()) or tensor, lambda tensor: tensor
+    ):
+        scores = plain_scores(*inputs)
+    assert_all_close((scores,), (expected,))
+    assert max(saved_sizes, default=0) <= inputs[1].numel()
+    factors = torch.randn(3, 2, 4, 5, dtype=torch.float64)
+    assert_all_close(
+        torch.autograd.grad((scores * factors).sum(), inputs),
+        torch.autograd.grad((expected * factors).sum(), inputs),
+    )
 
 
 def test_additive_scores_save_only_their_inputs() -> None:
@@ -66,37 +100,19 @@ def test_additive_scores_save_only_their_inputs() -> None:
         saved_sizes.append(tensor.numel())
         return tensor
 
-    inputs = random_leaf(2, 1, 30, 4), random_leaf(2, 1, 50, 4), random_leaf(1, 4)
+    inputs = random_leaf(2, 1, 30, 4), random_leaf(2, 1, 1, 50, 4), random_leaf(1, 4)
     with torch.autograd.graph.saved_tensors_hooks(record, lambda tensor: tensor):
         additive_scores(*inputs)
     assert sum(saved_sizes) == sum(tensor.numel() for tensor in inputs)
 
 
-def test_lstm_step_matches_equation() -> None:
-    torch.manual_seed(1)
-    gates, cell = random_leaf(3, 16), random_leaf(3, 4)
-    input_gate, forget_gate, candidate, output_gate = gates.chunk(4, -1)
-    new_cell = forget_gate.sigmoid() * cell + input_gate.sigmoid() * candidate.tanh()
-    expected = output_gate.sigmoid() * new_cell.tanh(), new_cell
-    factors = torch.randn(2, 3, 4, dtype=torch.float64)
-
-    def gradients(outputs: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
-        loss = sum((part * factor).sum() for part, factor in zip(outputs, factors, strict=True))
-        return torch.autograd.grad(loss, (gates, cell), retain_graph=True)
-
-    for step in (lstm_step, recurrent_layers.lstm_step):
-        outputs = step(gates, cell)
-        assert_all_close(outputs, expected)
-        assert_all_close(gradients(outputs), gradients(expected))
-
-
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_recurrent_linear_has_gradients_of_linear(bias: bool, dtype: torch.dtype) -> None:
+def test_step_product_has_gradients_of_linear(bias: bool, dtype: torch.dtype) -> None:
     """Three steps feed each other; the loss does not depend on the last."""
     torch.manual_seed(1)
     plain = torch.nn.Linear(4, 4, bias).to(dtype)
-    recurrent = RecurrentLinear(4, 4, bias).to(dtype)
+    recurrent = StepLinear(4, 4, bias).to(dtype)
     recurrent.load_state_dict(plain.state_dict())
     inputs, factors = torch.randn(3, 4).to(dtype), torch.randn(3, 4).to(dtype)
 
@@ -108,9 +124,8 @@ def test_recurrent_linear_has_gradients_of_linear(bias: bool, dtype: torch.dtype
 
     plain_inputs, recurrent_inputs = (inputs.clone().requires_grad_() for _ in range(2))
     run(plain, plain_inputs).backward()
-    with deferred_gradients(recurrent):
+    with deferred_gradients():
         run(recurrent, recurrent_inputs).backward()
-    assert recurrent.kernel is None
     tolerance = 1e-12 if dtype == torch.float64 else 0.05
     for expected, actual in zip(
         (*plain.parameters(), plain_inputs),
@@ -121,53 +136,52 @@ def test_recurrent_linear_has_gradients_of_linear(bias: bool, dtype: torch.dtype
         torch.testing.assert_close(expected.grad, actual.grad, rtol=tolerance, atol=tolerance)
 
 
-def test_deferred_gradient_linear_adds_term() -> None:
+def test_step_product_of_batch_has_gradients_of_equation() -> None:
+    """The keys of attention have the dimensions of a batch."""
     torch.manual_seed(1)
-    weight, inputs, term = random_leaf(5, 4), random_leaf(3, 4), random_leaf(3, 5)
-    outputs = DeferredGradientLinear(weight)(inputs, term)
-    expected = term + inputs @ weight.t()
-    assert outputs.equal(expected) or torch.allclose(outputs, expected, rtol=1e-12)
-    factors = torch.randn(3, 5, dtype=torch.float64)
+    keys, queries = random_leaf(2, 3, 5, 4), [random_leaf(2, 3, 1, 4) for _ in range(3)]
+    with deferred_gradients():
+        products = torch.cat([step_product(query, keys) for query in queries], 2)
+    expected = torch.cat(queries, 2) @ keys.mT
+    factors = torch.randn(2, 3, 3, 5, dtype=torch.float64)
     assert_all_close(
-        torch.autograd.grad((outputs * factors).sum(), (weight, inputs, term)),
-        torch.autograd.grad((expected * factors).sum(), (weight, inputs, term)),
+        torch.autograd.grad((products * factors).sum(), (keys, *queries)),
+        torch.autograd.grad((expected * factors).sum(), (keys, *queries)),
     )
 
 
 @pytest.mark.parametrize("used_steps", [3, 2])
-def test_deferred_gradient_linear_step_terms_have_gradient(used_steps: int) -> None:
+def test_step_product_addends_have_gradient(used_steps: int) -> None:
     """With two used steps, the loss does not depend on the last of three steps."""
     torch.manual_seed(1)
-    weight, step_addends = random_leaf(4, 4), random_leaf(3, 2, 4)
+    weight, addends = random_leaf(4, 4), random_leaf(3, 2, 4)
     factors = torch.randn(3, 2, 4, dtype=torch.float64)
 
-    def run(step: Callable[[Tensor, Tensor], Tensor], terms: Tensor) -> tuple[Tensor, ...]:
+    def run() -> tuple[Tensor, ...]:
         state, loss = torch.ones(2, 4, dtype=torch.float64), torch.zeros((), dtype=torch.float64)
-        for t, term in enumerate(terms.unbind(0)):
-            state = step(state, term).tanh()
-            loss = loss + (state * factors[t]).sum()
-            if t + 1 == used_steps:
-                return torch.autograd.grad(loss, (weight, step_addends))
-        raise AssertionError
+        for t, addend in enumerate(addends.unbind(0)):
+            state = step_product(state, weight, addend).tanh()
+            loss = loss + (state * factors[t]).sum() * (t < used_steps)
+        return torch.autograd.grad(loss, (weight, addends))
 
-    kernel = DeferredGradientLinear(weight, step_addends=step_addends)
-    assert kernel.step_addends is not None
-    assert_all_close(
-        run(kernel, kernel.step_addends),
-        run(lambda x, term: term + x @ weight.t(), step_addends),
-    )
+    expected = run()
+    with deferred_gradients():
+        actual = run()
+    assert_all_close(actual, expected)
 
 
-def test_deferred_gradient_linear_is_freed_without_gc() -> None:
-    weight, bias = torch.ones(2, 3, requires_grad=True), torch.ones(2, requires_grad=True)
+def test_deferred_gradients_are_freed_without_gc() -> None:
+    weight = torch.ones(2, 3, requires_grad=True)
+    inputs = torch.ones(4, 3, requires_grad=True)
     gc.collect()
     gc.disable()
     try:
-        kernel = DeferredGradientLinear(weight, bias)
-        kernel(kernel(torch.ones(4, 3))[:, :1].expand(-1, 3)).sum().backward()
-        references = [weakref.ref(kernel), weakref.ref(kernel.weight)]
-        del kernel
-        assert [reference() for reference in references] == [None, None]
+        with deferred_gradients():
+            outputs = [step_product(inputs, weight) for _ in range(2)]
+            reference = weakref.ref(outputs[0].grad_fn)
+            torch.stack(outputs).sum().backward()
+        del outputs
+        assert reference() is None
     finally:
         gc.enable()
     assert weight.grad is not None

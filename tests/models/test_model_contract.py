@@ -328,7 +328,7 @@ def values_of(memory: Any, heads: int) -> torch.Tensor:
     """Return the values of the context, L x B x H x S x d."""
     if isinstance(memory, TransformerMemory):
         return torch.stack(memory.values).repeat_interleave(heads // memory.values[0].size(1), 2)
-    return memory.source.values.unflatten(-1, (heads, -1)).transpose(1, 2)[None]
+    return memory.source.values.mT[None]
 
 
 def attention_mask(settings: Settings, src_len: torch.Tensor, trace: Trace) -> torch.Tensor:

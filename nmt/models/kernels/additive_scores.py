@@ -5,29 +5,36 @@ Shapes: B sentences, H heads, Q queries, W source positions, d width of a head.
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from nmt.models.kernels.dtypes import to_fp32
+
+MAX_EXPONENT = 20.0
+"""Largest |q| and |k| for which exp(2 q) exp(2 k) is computed, which then cannot overflow."""
+
 
 def additive_scores(query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
     """Return v . tanh(q + k), B x H x Q x W, without keeping the B x H x Q x W x d sums.
 
-    `query` is B x H x Q x d and `vector` H x d. `keys` are B x H x W x d, or B x H x Q x W x d with
-    separate keys for each query.
+    `query` is B x H x Q x d and `vector` H x d. `keys` are B x H x Q x W x d, or B x H x 1 x W x d
+    if all queries share them. The computation is in fp32.
     """
-    return cast(Tensor, _AdditiveScores.apply(query, keys, vector))  # type: ignore[no-untyped-call]
+    inputs = to_fp32(query), to_fp32(keys), to_fp32(vector)
+    scores: Tensor = _AdditiveScores.apply(*inputs)  # type: ignore[no-untyped-call]
+    return scores.to(query.dtype)
 
 
 class _AdditiveScores(torch.autograd.Function):
     """Process one query position at a time; the backward pass computes each tanh again.
 
-    Uses tanh(x) = 2 s - 1 with s = sigmoid(2 x), because on a CPU torch's tanh takes three to six
-    times as long as its sigmoid. With x = q + k and the gradient g of a score v . tanh(x):
+    Uses tanh(x) = 1 - 2 s with s = 1 / (1 + exp(2 x)). With x = q + k and the gradient g of a score
+    v . tanh(x):
 
-        gradient of v:         sum g (2 s - 1)
+        gradient of v:         sum g (1 - 2 s)
         gradient of q and k:   sum g 4 v (s - s^2), over the positions that share q or k
 
     The factors that all positions share are applied once, after the loop.
@@ -36,46 +43,60 @@ class _AdditiveScores(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, keys: Tensor, vector: Tensor) -> Tensor:
         ctx.save_for_backward(query, keys, vector)
-        half_scores = [
-            torch.einsum("bhwd,hd->bhw", _sigmoid(query_t, keys_t).sub_(0.5), vector)
-            for query_t, keys_t in zip(query.unbind(2), _keys_by_query(query, keys), strict=True)
+        terms = _Terms.of(query, keys)
+        buffer = torch.empty_like(keys[:, :, 0])
+        scores = [
+            torch.einsum("bhwd,hd->bhw", terms.sigmoid(t, buffer), vector)
+            for t in range(query.size(2))
         ]
-        return torch.stack(half_scores, 2).mul_(2)
+        return vector.sum(1)[:, None, None] - 2 * torch.stack(scores, 2)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad_scores: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return the gradients of `query`, `keys` and `vector`, each in the shape of its tensor."""
         query, keys, vector = ctx.saved_tensors
-        has_shared_keys = keys.dim() == 4
-        grad_query: list[Tensor] = []
-        grad_keys: list[Tensor] = []
-        grad_vector = torch.zeros_like(vector)
-        for query_t, keys_t, grad_t in zip(
-            query.unbind(2), _keys_by_query(query, keys), grad_scores.unbind(2), strict=True
-        ):
-            sigmoid = _sigmoid(query_t, keys_t)
-            grad_vector += 2 * torch.einsum("bhw,bhwd->hd", grad_t, sigmoid)
-            grad_vector -= grad_t.sum((0, 2))[:, None]
+        terms = _Terms.of(query, keys)
+        buffer = torch.empty_like(keys[:, :, 0])
+        grad_query, grad_keys = torch.empty_like(query), torch.zeros_like(keys)
+        grad_vector = grad_scores.sum((0, 2, 3))[:, None].expand_as(vector).clone()
+        for t, grad_t in enumerate(grad_scores.unbind(2)):
+            sigmoid = terms.sigmoid(t, buffer)
+            grad_vector -= 2 * torch.einsum("bhw,bhwd->hd", grad_t, sigmoid)
             # s - s^2, in the memory of s
             slope = torch.addcmul(sigmoid, sigmoid, sigmoid, value=-1, out=sigmoid)
-            grad_query.append(torch.einsum("bhw,bhwd->bhd", grad_t, slope))
-            if grad_keys and has_shared_keys:
-                grad_keys[0].addcmul_(grad_t[..., None], slope)
-            else:
-                grad_keys.append(grad_t[..., None] * slope)
+            grad_query[:, :, t] = torch.einsum("bhw,bhwd->bhd", grad_t, slope)
+            grad_keys[:, :, min(t, keys.size(2) - 1)].addcmul_(grad_t[..., None], slope)
         factor = 4 * vector[:, None]
-        for gradient in grad_keys:
-            gradient *= factor
-        all_grad_keys = grad_keys[0] if has_shared_keys else torch.stack(grad_keys, 2)
-        return torch.stack(grad_query, 2).mul_(factor), all_grad_keys, grad_vector
+        return grad_query.mul_(factor), grad_keys.mul_(factor[:, None]), grad_vector
 
 
-def _sigmoid(query: Tensor, keys: Tensor) -> Tensor:
-    """Return sigmoid(2 (q + k)), B x H x W x d, for B x H x d queries."""
-    return torch.add(2 * query[:, :, None], keys, alpha=2).sigmoid_()
+class _Terms(NamedTuple):
+    """Terms of the queries and of the keys, of which s = 1 / (1 + exp(2 q + 2 k)) is computed."""
 
+    query: Tensor
+    keys: Tensor
+    is_factored: bool
+    """Whether the terms are exp(2 q) and exp(2 k), else -2 q and -2 k."""
 
-def _keys_by_query(query: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
-    """Return the B x H x W x d keys of each query position."""
-    return (keys,) * query.size(2) if keys.dim() == 4 else keys.unbind(2)
+    @classmethod
+    def of(cls, query: Tensor, keys: Tensor) -> _Terms:
+        """Return the terms.
+
+        If several queries share the keys, exp(2 k) is computed once, and each s without another
+        exponential function, which costs more than all other work.
+        """
+        is_factored = query.size(2) > 1 == keys.size(2) and all(
+            float(tensor.abs().amax()) <= MAX_EXPONENT for tensor in (query, keys)
+        )
+        if is_factored:
+            return cls((2 * query).exp_(), (2 * keys).exp_(), True)
+        return cls(-2 * query, -2 * keys, False)
+
+    def sigmoid(self, t: int, buffer: Tensor) -> Tensor:
+        """Write s for query position t, B x H x W x d, to the buffer and return it."""
+        query = self.query[:, :, t, None]
+        keys = self.keys[:, :, min(t, self.keys.size(2) - 1)]
+        if not self.is_factored:
+            return torch.add(query, keys, out=buffer).sigmoid_()
+        return torch.addcmul(query.new_ones(()), query, keys, out=buffer).reciprocal_()

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
+from contextlib import AbstractContextManager, nullcontext
+from functools import cache, wraps
+from typing import NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -14,8 +15,10 @@ from nmt.errors import ConfigError, one_of
 from nmt.models.kernels.additive_scores import additive_scores
 from nmt.models.kernels.cross_entropy import ChunkBuffers, chunked_cross_entropy
 from nmt.models.kernels.dropout import dropout, relu_dropout
-from nmt.models.kernels.lstm import lstm_step
-from nmt.models.kernels.recurrent_linear import DeferredGradientLinear
+from nmt.models.kernels.step_product import deferred_gradients, step_product
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 KERNELS_VARIABLE = "NMT_KERNELS"
 KERNEL_CHOICES = ("auto", "reference")
@@ -23,34 +26,28 @@ KERNEL_CHOICES = ("auto", "reference")
 
 
 class Kernels(NamedTuple):
-    """Kernels of one device; None if the plain equation runs there."""
+    """Kernels of one device, by the name of the equation; None if the plain equation runs there."""
 
     additive_scores: Callable[[Tensor, Tensor, Tensor], Tensor] | None
     """v . tanh(q + k) of additive attention."""
-    lstm_step: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None
-    """Gates, cell and output of an LSTM."""
-    recurrent_linear: type[DeferredGradientLinear] | None
-    """x W^T + b at every step of a loop; its forward pass is the plain product."""
+    step_product: Callable[[Tensor, Tensor, Tensor | None], Tensor] | None
+    """x W^T + a at every step of a loop."""
     dropout: Callable[[Tensor, float], Tensor] | None
     """Dropout at a rate."""
     relu_dropout: Callable[[Tensor, float], Tensor] | None
     """Dropout of relu(x)."""
     cross_entropy: Callable[[Tensor, Tensor, Tensor, Tensor, float, ChunkBuffers], Tensor] | None
     """Cross entropy of an output projection, without holding all logits."""
-    unrolls_encoder_in_training: bool
-    """Whether a recurrent encoder trains faster step by step than with torch's fused layer."""
 
 
-REFERENCE = Kernels(None, None, None, None, None, None, unrolls_encoder_in_training=False)
+REFERENCE = Kernels(*[None] * len(Kernels._fields))
 """The plain equations."""
 CPU_KERNELS = Kernels(
     additive_scores=additive_scores,
-    lstm_step=lstm_step,
-    recurrent_linear=DeferredGradientLinear,
+    step_product=step_product,
     dropout=dropout,
     relu_dropout=relu_dropout,
     cross_entropy=chunked_cross_entropy,
-    unrolls_encoder_in_training=True,
 )
 
 
@@ -67,6 +64,31 @@ def select_kernels(device_type: str) -> Kernels:
             [f"{KERNELS_VARIABLE}: expected {one_of(KERNEL_CHOICES)}, got '{choice}'"]
         )
     return CPU_KERNELS if device_type == "cpu" and choice == "auto" else REFERENCE
+
+
+def with_kernel(equation: Callable[P, T]) -> Callable[P, T]:
+    """Decorate a plain equation; the kernel with its name and signature replaces it, if selected.
+
+    The device of the first argument, a tensor, selects the kernel. torch.compile makes kernels of
+    its own from the plain equation.
+    """
+    name = equation.__name__
+
+    @wraps(equation)
+    def compute(*args: P.args, **kwargs: P.kwargs) -> T:
+        if torch.compiler.is_compiling():
+            return equation(*args, **kwargs)
+        kernel = getattr(select_kernels(cast(Tensor, args[0]).device.type), name)
+        return cast(T, (kernel or equation)(*args, **kwargs))
+
+    return compute
+
+
+def step_loop(device_type: str) -> AbstractContextManager[None]:
+    """Return the context of a loop over time steps on a device; `step_product` runs inside."""
+    if torch.compiler.is_compiling() or select_kernels(device_type).step_product is None:
+        return nullcontext()
+    return deferred_gradients()
 
 
 def is_fused_lstm_available(device_type: str) -> bool:
