@@ -186,7 +186,7 @@ def count_decoding(
         queue = RequestQueue([], sentences, 10**6)
         with evaluation_mode(model):
             with count_operators(GPU):  # the first step has one row per sentence
-                batch = search.step(search.start(requests), queue)
+                batch = search.step(search.start(requests, rows=1), queue)
             with count_operators(GPU) as counter:
                 for _ in range(steps):
                     assert batch is not None

@@ -198,7 +198,7 @@ class BeamAllocation(CandidateSelector):
         self.constraints = list(constraints)
         """Phrases of each search."""
         self.progress = list(progress)
-        """Progress of the hypotheses of each search: 1 before the first step, then K."""
+        """Progress of the hypotheses of each search: 1 before its first step, then K."""
 
     def start(
         self, requests: Sequence[Request], groups: int, device: torch.device
@@ -232,6 +232,8 @@ class BeamAllocation(CandidateSelector):
         Updates `progress` to the active hypotheses after this step.
         """
         k, rows = step.state.beam_size, log_probs.size(1)
+        # a search that joins a batch has one hypothesis and K rows, of which K - 1 are improbable
+        self.progress = [p if len(p) == rows else p * rows for p in self.progress]
         is_last_step = (step.state.max_lengths == step.state.lengths + 1).tolist()
         has_finished = (step.state.num_finished > 0).tolist()
         ended_log_probs = (log_probs[:, :, step.eos] + step.state.log_probs[:, :rows]).tolist()

@@ -14,8 +14,9 @@ Shapes, in all modules of the search:
     G    searches per sentence: the groups of diverse beam search, or the samples; else 1
     Q    searches of a batch, B x G
     K    beam size of a search
-    R    hypotheses per search before a step: 1 at its first step, then K
-    N    decoder rows, Q x K; B at the first step, as all searches of a sentence share a row then
+    R    hypotheses per search before a step: 1 at the first step of a new batch, then K
+    N    decoder rows, Q x K; B at the first step of a new batch, as all searches of a sentence
+         share a row then
     C    candidates per search, best first
     n    finished hypotheses kept per search
     V    size of the output vocabulary
@@ -142,17 +143,15 @@ class BeamSearch:
             if self.before_step is not None:
                 self.before_step()
             requests = queue.take(0 if batch is None else len(batch.requests))
-            if batch is None and not requests:
-                return
-            if requests:
-                # the first step of new sentences is separate: they have one decoder row each
-                new = self.step(self.start(requests), queue)
-                if new is not None:
-                    batch = new if batch is None else batch.join(new)
-            if batch is not None:
-                if cancelled := queue.take_cancelled(batch.requests):
-                    batch.is_done[cancelled] = True
-                batch = self.step(batch, queue)
+            if batch is None:
+                if not requests:
+                    return
+                batch = self.start(requests, rows=1)
+            elif requests:
+                batch = batch.join(self.start(requests, rows=self.groups * self.beam_size))
+            if cancelled := queue.take_cancelled(batch.requests):
+                batch.is_done[cancelled] = True
+            batch = self.step(batch, queue)
 
     def step(self, batch: SearchBatch, queue: SearchQueue) -> SearchBatch | None:
         """Extend all hypotheses by one token; return the sentences that continue, if any."""
@@ -201,8 +200,11 @@ class BeamSearch:
             batch.decoder_state = decoder_state.select(rows)
         return batch
 
-    def start(self, requests: list[Request]) -> SearchBatch:
-        """Encode new sentences; return them with one empty hypothesis per search."""
+    def start(self, requests: list[Request], rows: int) -> SearchBatch:
+        """Encode new sentences; return them with one empty hypothesis per search.
+
+        Each sentence has 1 decoder row, or G x K to join sentences that have so many.
+        """
         groups, device = self.groups, self.device
         src, src_len = pad_sources([request.source for request in requests], self.tokenizers.src)
         memory = self.model.encode(src.to(device), src_len)
@@ -219,8 +221,8 @@ class BeamSearch:
             state=state,
             is_done=torch.zeros(len(requests), dtype=torch.bool, device=device),
             memory=memory,
-            decoder_state=self.model.start(memory, rows=1, max_len=cache_length),
-            last_tokens=torch.full((len(requests),), self.tokenizers.tgt.bos, device=device),
+            decoder_state=self.model.start(memory, rows, cache_length // rows),
+            last_tokens=torch.full((len(requests) * rows,), self.tokenizers.tgt.bos, device=device),
             vocabulary=self.vocabulary.start(requests),
             processors=[part.start(requests, groups, device) for part in self.processors],
             selector=self.selector.start(requests, groups, device),
