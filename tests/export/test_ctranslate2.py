@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
+from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.export.ctranslate2 import write_ctranslate2
 from nmt.export.engines import unsupported_settings
 from tests.support.models.exportable_models import make_engine, random_sources, transformer_of
@@ -67,16 +68,23 @@ def test_write_ctranslate2_keeps_the_model_unchanged(
     assert [name for name in weights if not new_weights[name].equal(weights[name])] == []
 
 
-def test_ctranslate2_best_of_beam_equals_nmt(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("length_penalty", "stop"), [(0.0, "bounded"), (1.0, "beam")])
+def test_ctranslate2_best_of_beam_equals_nmt(
+    length_penalty: float, stop: str, tmp_path: Path
+) -> None:
     engine, config = make_engine(4, eos_bias=1.8, positions="rotary")
     write_ctranslate2(transformer_of(engine), config, engine.tokenizers, tmp_path, None)
+    changes = {"length_penalty": length_penalty, "length_norm": "average", "stop": stop}
+    settings = engine.settings.model_copy(update=changes)
+    engine = TorchEngine(engine.model, engine.tokenizers, settings, engine.device)
     exported = CTranslate2Engine(tmp_path, engine.tokenizers, engine.settings, threads=2)
     sources = random_sources(40)
     translations, expected = exported.search(sources, 2), engine.search(sources)
     unlimited = [  # at the length limit nmt adds eos and CTranslate2 does not
         (best_two, expected_best)
         for source, best_two, [expected_best] in zip(sources, translations, expected, strict=True)
-        if len(expected_best.tokens) + 1 < engine.length_limit(len(source))
+        if max(len(expected_best.tokens), len(best_two[0].tokens)) + 1
+        < engine.length_limit(len(source))
     ]
     assert len({tuple(expected_best.tokens) for _, expected_best in unlimited}) > 3, (
         "the model is too uniform"
@@ -84,6 +92,7 @@ def test_ctranslate2_best_of_beam_equals_nmt(tmp_path: Path) -> None:
     for (best, second), expected_best in unlimited:
         assert best.tokens == expected_best.tokens
         assert best.log_prob == pytest.approx(expected_best.log_prob, abs=1e-4)
+        assert best.score == pytest.approx(expected_best.score, abs=1e-4)
         assert best.score >= second.score
 
 
