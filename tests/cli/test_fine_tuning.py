@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 from nmt.config.loader import load_config
-from nmt.config.sections.data import text_set_tags
+from nmt.config.sections.data import TextSet, text_set_tags
 from nmt.core.manifest import hash_file
 from nmt.core.run_dir import RunDir
 from tests.support.command_line import (
@@ -219,6 +219,13 @@ def test_init_from_writes_config_that_trains(child: Tiny) -> None:
     short = settings(train__max_epochs=1, train__threads=1, train__precision="fp32")
     assert_success(nmt("train", config, "--run", child.run, "--device", "cpu", *short))
     assert (child.run / "parent.json").is_file()
+    before, after = config.read_text().split("    # Against forgetting")
+    before = before.rpartition("    - ")[0]
+    config.write_text(f"{before}#{after}".replace("    # - {", "    - {"))
+    train = load_config(config).data.train
+    assert [getattr(text_set, "weight", None) for text_set in train] == [1, 1]
+    names = [text_set.prefix for text_set in train if isinstance(text_set, TextSet)]
+    assert names == [domain, child.folder / "train"]
 
 
 def test_init_from_with_wrong_options_is_refused(child: Tiny) -> None:

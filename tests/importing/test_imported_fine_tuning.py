@@ -103,7 +103,7 @@ def test_init_from_imported_model_states_default_peak(folder: Path, tmp_path: Pa
     result = nmt("init", "--from", folder / "parent", *text, "-o", tmp_path / "new.yaml")
     assert "a tenth of the default of the architecture" in assert_success(result).err
     content = (tmp_path / "new.yaml").read_text(encoding="utf-8")
-    assert "add general text (the parent names none).\n    # - {prefix: general" in content
+    assert '    # - {prefix: "general/train", weight: 1.0}\n' in content
     parent = load_config(tmp_path / "new.yaml").train.parent
     assert parent is not None
     assert parent.samefile(folder / "parent")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from nmt.config.loader import load_config
 from nmt.config.schema import Config
-from nmt.config.sections.data import DataConfig, TextSet
+from nmt.config.sections.data import DataConfig, TextSet, TrainSet
 from nmt.config.text_sets import AnyTextSet, text_set_names
 from nmt.core.run_dir import RunDir
 from nmt.data.tokenizer.storage import load_tokenizers
@@ -40,7 +40,7 @@ data:
   tgt: {tgt_lang}
   train:
     - {train}
-{old_text}{valid_comment}  valid: {valid}
+{mixing_comment}{valid_comment}  valid: {valid}
 {test}  max_length: {max_length}        # as in the parent
 
 train:
@@ -146,7 +146,7 @@ def fine_tuning_config(
         src_lang=json.dumps(data.src),
         tgt_lang=json.dumps(data.tgt),
         train=yaml_text_set(train, folder),
-        old_text=_old_text_comment(data.train, folder),
+        mixing_comment=_mixing_comment(train, data.train, folder),
         valid_comment="  # pairs split off the training text\n" if isinstance(valid, int) else "",
         valid=valid_yaml,
         test=f"  test: [{', '.join(test_yaml)}]\n" if test_yaml else "",
@@ -164,18 +164,22 @@ def fine_tuning_config(
     return content, plan
 
 
-def _old_text_comment(train: Sequence[AnyTextSet], folder: Path) -> str:
-    """Return comments that show how the text of the parent is mixed with the new text."""
-    advice = "add the text of the parent"
-    text_sets = [yaml_text_set(text_set, folder) for text_set in train]
-    if not text_sets:
-        advice = "add general text (the parent names none)"
-        text_sets = ["{prefix: general/train, weight: 1}"]
-    lines = [
-        f"Against forgetting: give all sets a weight, and {advice}.",
-        *(f"- {s}" for s in text_sets),
-    ]
+def _mixing_comment(train: AnyTextSet, old: Sequence[AnyTextSet], folder: Path) -> str:
+    """Return comments with a mixture of new and old text, which the user can activate."""
+    first_line = "replace this set by the following, which mix new and old text:"
+    if not old:
+        first_line = "replace this set by the following, the second with general text:"
+        old = [folder / "general" / "train"]
+    text_sets = (yaml_text_set(_with_weight(text_set), folder) for text_set in (train, *old))
+    lines = (f"Against forgetting, {first_line}", *(f"- {text_set}" for text_set in text_sets))
     return "".join(f"    # {line}\n" for line in lines)
+
+
+def _with_weight(text_set: AnyTextSet) -> TrainSet:
+    """Return a training set with its sampling weight, or with weight 1 if it has none."""
+    if not isinstance(text_set, TextSet):
+        return TrainSet(prefix=text_set, weight=1)
+    return TrainSet(**{"weight": 1, **text_set.model_dump()})
 
 
 def _distinct(text_sets: Sequence[AnyTextSet]) -> list[AnyTextSet]:
