@@ -38,6 +38,8 @@ TOO_LARGE = (
 )
 AMBIGUOUS = ("yes", "no", "on", "off", "y", "n")
 """Words that YAML 1.1 reads as booleans, in lower case."""
+SWITCHES = ("compile",)
+"""Keys whose values include the texts `on` and `off`."""
 
 
 @dataclass
@@ -186,7 +188,7 @@ def _parse_scalar(text: str, path: KeyPath, document: Document) -> Any:
         if has_exponent and abs(number) <= MAX_INTEGER_WITH_EXPONENT and number == int(number):
             return int(number)
         return number
-    if text.lower() in AMBIGUOUS:
+    if text.lower() in AMBIGUOUS and not (path[-1:] and path[-1] in SWITCHES):
         boolean = "true" if text.lower() in ("yes", "on", "y") else "false"
         is_language = boolean == "false" and path[-1:] in (("src",), ("tgt",))
         suggestion = f"write '{text}' (quoted) for the text"

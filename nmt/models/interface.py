@@ -186,6 +186,10 @@ class Model(nn.Module, ABC, Generic[M, S]):
     output: OutputProjection
     activation_checkpointing = False
     """Whether the backward pass recomputes layers to save memory, in models that support it."""
+    compiled_parts: list[nn.Module] | None = None
+    """The modules that torch.compile compiles in training; None for the whole model.
+
+    Other parts run without compilation, such as a recurrence that cuDNN computes."""
 
     def source_modules(self) -> list[nn.Module]:
         """Return the modules that process each source token once; the FLOP count uses them."""

@@ -17,7 +17,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.cross_entropy import GRADIENT_ROWS, SOFTMAX_ROWS, ChunkBuffers
 from nmt.models.kernels.dtypes import to_autocast_dtype, to_fp32
 from nmt.models.kernels.linear_cross_entropy import linear_cross_entropy
-from nmt.models.kernels.selection import select_kernels, with_kernel
+from nmt.models.kernels.selection import find_kernel, with_kernel
 
 POSITION_BASE = 10_000.0
 """Longest wavelength of sinusoidal and rotary positions, divided by 2 pi."""
@@ -58,7 +58,7 @@ class OutputProjection(nn.Module):
         With smoothing e the target distribution is (1 - e) one-hot + e uniform over V
         (Szegedy et al. 2016, section 7). The softmax is in fp32.
         """
-        kernel = select_kernels(hidden.device.type).cross_entropy
+        kernel = find_kernel("cross_entropy", hidden.device.type)
         hidden = to_autocast_dtype(hidden)
         if kernel is None:
             return linear_cross_entropy(hidden, self.weight, self.bias, tgt, label_smoothing)
@@ -67,7 +67,7 @@ class OutputProjection(nn.Module):
             logits=self._buffer(GRADIENT_ROWS, hidden.dtype),
             softmax=self._buffer(SOFTMAX_ROWS, sum_dtype),
         )
-        return kernel(hidden, self.weight, self.bias, tgt, label_smoothing, buffers)
+        return kernel(hidden, self.weight, self.bias, tgt, label_smoothing, buffers)  # type: ignore[no-any-return]
 
     def _buffer(self, rows: int, dtype: torch.dtype) -> Tensor:
         """Return memory for rows of logits, which later calls use again."""

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
-from nmt.models.kernels.selection import select_kernels
+from nmt.models.kernels.selection import find_kernel
 from nmt.models.kv_cache import KVCache
 from nmt.models.layers import apply_linears, dropout, make_linear, rotate
 
@@ -70,7 +70,7 @@ class MultiHeadAttention(nn.Module):
         context, except on a CPU with attention dropout, where it would not be fused.
         """
         dropout_rate = self.dropout_rate if self.training else 0.0
-        if dropout_rate > 0 and select_kernels(query.device.type).dropout is not None:
+        if dropout_rate > 0 and find_kernel("dropout", query.device.type) is not None:
             if is_causal:
                 mask = query.new_ones(query.size(2), keys.size(3), dtype=torch.bool).tril()
             return self.forward_unfused(query, keys, values, mask)

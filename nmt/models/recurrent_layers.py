@@ -23,6 +23,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.models.interface import BatchedTensors, RowMoves, move_rows
 from nmt.models.kernels.dtypes import to_fp32
 from nmt.models.kernels.selection import is_fused_lstm_available, step_loop
+from nmt.models.kernels.ssru import ssru_cells
 from nmt.models.layers import make_linear, step_product
 
 LayerState = tuple[Tensor, ...]
@@ -249,6 +250,8 @@ class SSRU(nn.Module):
     def forward_parallel(self, states: Tensor) -> Tensor:
         """Return the outputs o of B x T x D states x, B x T x D."""
         forget, candidate = self._gates(states)
+        if torch.compiler.is_compiling():
+            return ssru_cells(forget, candidate).relu().to(states.dtype)
         cell = torch.zeros_like(candidate[:, 0])
         cells = []
         for forget_t, candidate_t in zip(forget.unbind(1), candidate.unbind(1), strict=True):

@@ -305,9 +305,8 @@ class Decoder(nn.Module):
             initial_state = memory.initial_states[i * parts : (i + 1) * parts]
             output = layer(states if i == 0 else self.dropout(states), initial_state)
             states = states + output if i >= FIRST_RESIDUAL_LAYER else output
-        if self.attention_type == "none":
+        if memory.source is None:
             return self.readout_of(states), []
-        assert memory.source is not None
         position = torch.arange(states.size(1), device=states.device).expand(states.size(0), -1)
         attention = self.attention(states, memory.source, position)
         return self.readout_of(torch.cat([attention.context, states], -1)), [attention]
@@ -370,6 +369,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
         self.bridge = Bridge(config, layer_counts(config)[1])
         self.decoder = Decoder(config, tgt_embedding, d_readout)
         self.dropout = Dropout(config.dropout)
+        self.compiled_parts = [] if self.decoder.is_sequential else self.components()["attention"]
         self.output = OutputProjection(d_readout, tgt_vocab, tgt_embedding if is_tied else None)
 
     def source_modules(self) -> list[nn.Module]:

@@ -29,6 +29,7 @@ from nmt.training.monitoring.flops import count_flops
 from nmt.training.monitoring.loss_monitor import LossMonitor
 from nmt.training.monitoring.metrics import CompletedStep, StepMeter
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.compilation import compile_training, should_compile
 from nmt.training.optimization.data_parallel import ParallelModel
 from nmt.training.optimization.ema import ExponentialMovingAverage
 from nmt.training.optimization.loss import Losses, ModelWithLoss
@@ -147,6 +148,7 @@ class Trainer:
             stop_reason = stopping.reason_to_stop(state)
 
             if stop_reason is None and not signals.must_stop():
+                self.compile()
                 stream = self.batch_stream.iterate(state.position)
                 with closing(self.batch_stream), closing(stream):
                     for scheduled in self.meter.measure_wait(stream):
@@ -173,6 +175,15 @@ class Trainer:
                     self._log_metrics()
                 return None
         return stop_reason
+
+    def compile(self) -> None:
+        """Compile the passes of training, if `train.compile` says so."""
+        device, max_steps = self.precision.device, self.stopping.max_steps
+        is_compiled, reason = should_compile(self.settings, max_steps, device)
+        if is_compiled:
+            compile_training(self.parallel, self.settings, self.precision, self.log)
+        elif reason:
+            self.log.info(f"train.compile: off ({reason})")
 
     def train_step(self, batch: RankBatch) -> tuple[Losses, torch.Tensor]:
         """Make one optimizer step: forward and backward passes, gradient clipping, update.

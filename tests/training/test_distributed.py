@@ -28,7 +28,7 @@ def run_job(
     subprocess.run(
         [sys.executable, *launch, *job],
         check=True,
-        timeout=120,
+        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     results: dict[str, Any] = json.loads(out.read_text())
@@ -69,6 +69,13 @@ def test_train_step_on_several_ranks_equals_one_rank(
     tmp_path: Path, single_rank: dict[str, Any], num_ranks: int, parallel: str
 ) -> None:
     check_equal(run_job(tmp_path, num_ranks, parallel, MAX_STEPS), single_rank)
+
+
+@pytest.mark.slow
+def test_compiled_train_step_on_two_ranks_equals_one_rank(
+    tmp_path: Path, single_rank: dict[str, Any]
+) -> None:
+    check_equal(run_job(tmp_path, 2, "ddp", MAX_STEPS, "--compile"), single_rank)
 
 
 @pytest.mark.slow

@@ -62,6 +62,7 @@ from nmt.training.checkpoints.run_lock import (
 )
 from nmt.training.monitoring.experiment_trackers import check_installed, open_loggers
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.compilation import should_compile
 from nmt.training.planning.cost_estimate import CostEstimate, estimate_cost, folder_bytes
 from nmt.training.planning.dry_run import remove_outputs
 from nmt.training.signals import EXIT_CODES
@@ -139,6 +140,7 @@ def prepare(options: TrainOptions) -> TrainingJob:
             raise DataError(f"data.test: {name}: expected at least one line, got an empty test set")
     device = select_device(options.device)
     check_precision(config, device)
+    should_compile(config.train, config.train.max_updates, device)  # raises without a compiler
     return TrainingJob(config, run_dir, test_sets, device)
 
 

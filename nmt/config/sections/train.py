@@ -29,6 +29,8 @@ class TrainConfig(Section):
     """Maximum number of distinct batch shapes; null: the number that minimizes padding."""
     activation_checkpointing: bool = False
     """Activation checkpointing: each Transformer layer runs again in the backward pass."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Compilation of the update by torch.compile; `auto`: on a GPU, if the run is long enough."""
     max_epochs: Count | None = None
     """Maximum number of epochs."""
     max_updates: Count | None = None

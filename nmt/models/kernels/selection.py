@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache, wraps
-from typing import NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -66,19 +66,26 @@ def select_kernels(device_type: str) -> Kernels:
     return CPU_KERNELS if device_type == "cpu" and choice == "auto" else REFERENCE
 
 
+def find_kernel(name: str, device_type: str) -> Callable[..., Any] | None:
+    """Return the kernel of an equation on a device type; None for the plain equation.
+
+    torch.compile makes kernels of its own from the plain equations.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    return cast(Callable[..., Any] | None, getattr(select_kernels(device_type), name))
+
+
 def with_kernel(equation: Callable[P, T]) -> Callable[P, T]:
     """Decorate a plain equation; the kernel with its name and signature replaces it, if selected.
 
-    The device of the first argument, a tensor, selects the kernel. torch.compile makes kernels of
-    its own from the plain equation.
+    The device of the first argument, a tensor, selects the kernel.
     """
     name = equation.__name__
 
     @wraps(equation)
     def compute(*args: P.args, **kwargs: P.kwargs) -> T:
-        if torch.compiler.is_compiling():
-            return equation(*args, **kwargs)
-        kernel = getattr(select_kernels(cast(Tensor, args[0]).device.type), name)
+        kernel = find_kernel(name, cast(Tensor, args[0]).device.type)
         return cast(T, (kernel or equation)(*args, **kwargs))
 
     return compute
@@ -86,9 +93,7 @@ def with_kernel(equation: Callable[P, T]) -> Callable[P, T]:
 
 def step_loop(device_type: str) -> AbstractContextManager[None]:
     """Return the context of a loop over time steps on a device; `step_product` runs inside."""
-    if torch.compiler.is_compiling() or select_kernels(device_type).step_product is None:
-        return nullcontext()
-    return deferred_gradients()
+    return deferred_gradients() if find_kernel("step_product", device_type) else nullcontext()
 
 
 def is_fused_lstm_available(device_type: str) -> bool:

@@ -34,12 +34,21 @@ class ModelWithLoss(nn.Module):
         self.model = model
         self.label_smoothing = label_smoothing
         self.alignment_weight = alignment_weight
+
+    @property
+    def alignment_weight(self) -> float:
         """Current weight of the alignment loss in training."""
+        return self._alignment_weight
+
+    @alignment_weight.setter
+    def alignment_weight(self, weight: float) -> None:
+        self._alignment_weight = weight
+        # `forward` reads this flag only, or a new weight would compile it again.
+        self.is_guided = weight > 0
 
     def forward(self, batch: MicroBatch) -> Losses:
         """Return the losses summed over the target tokens without padding."""
-        has_links = len(batch.link_tgt_positions) > 0
-        is_guided = self.training and self.alignment_weight > 0 and has_links
+        is_guided = self.training and self.is_guided and len(batch.link_tgt_positions) > 0
         memory = self.model.encode(batch.src, batch.src_len)
         hidden, trace = self.model.decode(memory, batch.tgt_in, trace=is_guided)
         hidden_at_targets = hidden.flatten(0, 1).index_select(0, batch.positions)

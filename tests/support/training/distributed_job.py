@@ -1,7 +1,7 @@
 """A job for torchrun: train three models in float64 without dropout, and record each step.
 
 usage: python -m tests.support.training.distributed_job
-           FOLDER OUT.json PARALLEL MAX_STEPS [--resume]
+           FOLDER OUT.json PARALLEL MAX_STEPS [--resume] [--compile]
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
 from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization import compilation
 from nmt.training.optimization.data_parallel import full_tensor
 from nmt.training.trainer import Trainer
 from tests.support.data.memory_chunks import corpus_from_pairs
@@ -33,15 +34,22 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-def make_trainer(folder: Path, name: str, parallel: str, ranks: ProcessGroup) -> Trainer:
+def make_trainer(
+    folder: Path, name: str, parallel: str, ranks: ProcessGroup, compiles: bool
+) -> Trainer:
     """Return a trainer of one model, with batches of two to nine pairs."""
     pairs = make_pairs()
     tokenizers = make_tokenizers(pairs)
     with ranks.main_first():
         if ranks.is_main and not (folder / "corpus").exists():
             corpus_from_pairs(pairs, tokenizers, folder / "corpus")
-    settings = {"batch_tokens": 48, "micro_batch_tokens": 24, "parallel": parallel, "lr": 1e-2}
-    settings["ema"] = 0.7
+    settings: dict[str, Any] = {
+        "batch_tokens": 48,
+        "micro_batch_tokens": 24,
+        "parallel": parallel,
+        "lr": 1e-2,
+    }
+    settings |= {"ema": 0.7, "compile": "on" if compiles else "off"}
     model = MODELS[name] | {"dropout": 0.0}
     values = {f"train__{key}": value for key, value in settings.items()}
     values |= {f"model__{key}": value for key, value in model.items()}
@@ -103,12 +111,14 @@ def squares(weights: list[torch.Tensor]) -> list[float]:
 
 def main() -> None:
     folder, out, parallel, max_steps, *flags = sys.argv[1:]
+    compilation.BACKEND = "aot_eager"  # traces the passes, but generates no code
     results = {}
     with connect_processes() as ranks:
         for name in MODELS:
-            trainer = make_trainer(Path(folder), name, parallel, ranks)
-            if flags == ["--resume"]:
+            trainer = make_trainer(Path(folder), name, parallel, ranks, "--compile" in flags)
+            if "--resume" in flags:
                 trainer.resume()
+            trainer.compile()
             results[name] = train_steps(trainer, int(max_steps))
         if ranks.is_main:
             Path(out).write_text(json.dumps(results))
