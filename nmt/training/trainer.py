@@ -25,11 +25,11 @@ from nmt.training.batch_stream import BatchStream, ScheduledBatch
 from nmt.training.checkpoints.checkpointer import Checkpointer
 from nmt.training.checkpoints.resume import describe_provenance
 from nmt.training.checkpoints.train_state import TrainState
+from nmt.training.compilation import compile_training, should_compile
 from nmt.training.monitoring.flops import count_flops
 from nmt.training.monitoring.loss_monitor import LossMonitor
 from nmt.training.monitoring.metrics import CompletedStep, StepMeter
 from nmt.training.monitoring.run_log import RunLog
-from nmt.training.optimization.compilation import compile_training, should_compile
 from nmt.training.optimization.data_parallel import ParallelModel
 from nmt.training.optimization.ema import ExponentialMovingAverage
 from nmt.training.optimization.loss import Losses, ModelWithLoss

@@ -13,8 +13,8 @@ from torch._inductor.exc import InvalidCxxCompiler
 from nmt.data.batching.loader import build_micro_batch
 from nmt.errors import DeviceError
 from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
-from nmt.training.optimization import compilation
-from nmt.training.optimization.compilation import (
+from nmt.training import compilation
+from nmt.training.compilation import (
     CompiledForward,
     compile_training,
     missing_compiler,
@@ -91,7 +91,7 @@ def test_compiled_training_has_equal_weights(make_trainer: MakeTrainer, name: st
 
 
 @pytest.mark.usefixtures("backend", "plain_equations")
-def test_compiled_training_with_checkpointing_and_bf16_has_equal_weights(
+def test_compiled_training_with_checkpointing_in_bf16_is_equal(
     make_trainer: MakeTrainer,
 ) -> None:
     settings = {f"model__{key}": value for key, value in TRANSFORMER.items()}

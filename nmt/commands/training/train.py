@@ -60,9 +60,9 @@ from nmt.training.checkpoints.run_lock import (
     lock_run,
     record_failure,
 )
+from nmt.training.compilation import should_compile
 from nmt.training.monitoring.experiment_trackers import check_installed, open_loggers
 from nmt.training.monitoring.run_log import RunLog
-from nmt.training.optimization.compilation import should_compile
 from nmt.training.planning.cost_estimate import CostEstimate, estimate_cost, folder_bytes
 from nmt.training.planning.dry_run import remove_outputs
 from nmt.training.signals import EXIT_CODES

@@ -20,8 +20,8 @@ from nmt.data.corpus.corpus import Corpus
 from nmt.device.precision import Precision
 from nmt.device.seeding import seed_everything
 from nmt.models.build import build_model
+from nmt.training import compilation
 from nmt.training.monitoring.run_log import RunLog
-from nmt.training.optimization import compilation
 from nmt.training.optimization.data_parallel import full_tensor
 from nmt.training.trainer import Trainer
 from tests.support.data.memory_chunks import corpus_from_pairs
