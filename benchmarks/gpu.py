@@ -1,14 +1,18 @@
-"""Measure training on one GPU in at most ten minutes, side by side with transformers.
+"""Measure training on one GPU in a few minutes, side by side with transformers.
 
     python benchmarks/gpu.py [--device cuda] [--settings big ...] [--rounds 3] [--updates 10]
         [--tiny]
+
+`ours` is compiled with torch.compile, as `train.compile: on` does. `transformers` runs if it is
+installed. `scripts/gpu-check` calls this script.
 
 The Transformer in the sizes base and big of Vaswani et al. 2017; an LSTM with attention as large
 as GNMT's (Wu et al. 2016: width 1,024, four layers), with and without input feeding; the widths of
 the shipped Multi30k configs, with a vocabulary of 8,000. bf16, batches of random pieces with the
 lengths of WMT sentences, the same for all. Prints Markdown: target tokens/s, ratio to the peer,
 peak memory on the device, and the share of the rate of plain bf16 matrix products, measured in the
-same run. `--tiny` runs the same in a size for which a CPU will do, to see that it runs.
+same run. `--tiny` runs the same in a size for which a CPU will do and without compilation, to see
+that it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -79,8 +84,12 @@ def main() -> None:
                 setting |= {key: value for key, value in SMALL.items() if key in setting}
             batches = Path(folder) / "batches.safetensors"
             write_batches(lengths(), setting["vocab_size"], batch_tokens, batches)
-            systems = {"ours": System(sys.executable, "train_ours.py", setting, str(HERE))}
-            if setting["arch"] == "transformer":
+            plain = System(sys.executable, "train_ours.py", setting, str(HERE))
+            compiled = plain._replace(setting=setting | {"compile": True})
+            systems = {"ours": plain}
+            if not arguments.tiny:
+                systems = {"ours": compiled, "ours, not compiled": plain}
+            if setting["arch"] == "transformer" and find_spec("transformers"):
                 peer = System(sys.executable, "train_transformers.py", setting)
                 systems["transformers"] = peer
             compare(title, systems, batches, arguments.rounds, arguments.updates)

@@ -14,12 +14,16 @@ import torch
 from training import Batch, read_arguments, serve
 
 from nmt.config.schema import Config
+from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.device.matrix_speed import measure_peak_flops
 from nmt.device.precision import AUTOCAST_TYPES, Precision
 from nmt.device.threads import prepare_cpu
 from nmt.models.build import build_model
+from nmt.training.compilation import compile_training
 from nmt.training.monitoring.flops import count_flops
+from nmt.training.monitoring.run_log import RunLog
+from nmt.training.optimization.data_parallel import ParallelModel
 from nmt.training.optimization.loss import ModelWithLoss
 from nmt.training.optimization.optimizer import build_optimizer
 
@@ -65,6 +69,9 @@ def main() -> None:
     model = build_model(config.model, size, size, setting["pad"]).to(device)
     step = ModelWithLoss(model, config.train.label_smoothing)
     precision = Precision(setting["precision"], device)
+    if setting.get("compile"):
+        parallel = ParallelModel(step, ProcessGroup(), "ddp", device)
+        compile_training(parallel, config.train, precision, RunLog(None, Path("none"), mute=True))
     optimizer = build_optimizer(model, config.train, device)
 
     def update(batch: Batch, tokens: int) -> torch.Tensor:

@@ -28,7 +28,7 @@ BACKEND = "inductor"
 MIN_STEPS = 5_000
 """Optimizer steps of a run from which `auto` compiles.
 
-Compilation takes one to two minutes. Not measured on a GPU yet."""
+Compilation takes a minute or more. Not measured on a GPU yet."""
 MIN_HOURS = 0.5
 """Hours of a run from which `auto` compiles."""
 
@@ -136,7 +136,8 @@ def compile_training(
                 losses = parallel(sample_batch(settings).to(precision.device))
             precision.backward(module.total(losses))
     except TorchDynamoException as error:
-        reason = f"train.compile: the compiler failed: {str(error).strip().splitlines()[0]}"
+        first_lines = str(error).split("\n\n")[0].split()
+        reason = f"train.compile: the compiler failed: {' '.join(first_lines)}"
         if settings.compile == "on":
             raise DeviceError(f"{reason} (set train.compile: off)") from None
         log.warning(f"{reason}; continuing without compilation")

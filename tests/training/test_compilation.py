@@ -205,6 +205,7 @@ def test_many_compilations_warn_and_end(
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor imports torch.jit
 @pytest.mark.parametrize("name", ["transformer", "ssru", "luong"])
 def test_inductor_reaches_loss_of_plain_training(make_trainer: MakeTrainer, name: str) -> None:
     """Without dropout the updates are equal; with dropout the losses of three seeds are close."""
