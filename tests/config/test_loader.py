@@ -542,6 +542,10 @@ CONTRADICTIONS = [
         "a.yaml:2: train.micro_batch_tokens: expected a number or null with train.parallel fsdp",
     ),
     (
+        DATA + "train: {parallel: fsdp, compile: on}",
+        "a.yaml:2: train.compile: expected auto or off with train.parallel fsdp, got on",
+    ),
+    (
         DATA + "train: {activation_checkpointing: true}",
         "a.yaml:2: train.activation_checkpointing: expected false with model.arch rnn, got true",
     ),
@@ -706,6 +710,11 @@ CONTRADICTIONS = [
 def test_config_conflict_names_line_and_expectation(file: Path, text: str, start: str) -> None:
     [problem] = problems(file, text + "\n")
     assert problem.startswith(start)
+
+
+@pytest.mark.parametrize("value", ["auto", "off", "on"])
+def test_load_bare_switch_of_compile_is_text(file: Path, value: str) -> None:
+    assert load(file, DATA + f"train: {{compile: {value}}}").train.compile == value
 
 
 def test_check_conflicts_every_rule_has_a_test_case(file: Path) -> None:
