@@ -31,7 +31,7 @@ from nmt.config.schema import Config
 from nmt.data.batching.loader import MicroBatch
 from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
 from nmt.decoding.search.beam_search import BeamSearch
-from nmt.decoding.search.beam_state import Ranking
+from nmt.decoding.search.beam_state import Ranking, SearchRules
 from nmt.decoding.search.candidates import build_candidate_selector
 from nmt.decoding.search.request_queue import Request, RequestQueue
 from nmt.decoding.search.vocabulary import FullVocabulary
@@ -173,8 +173,7 @@ def count_decoding(
             nbest=1,
             groups=1,
             beam_size=BEAM,
-            stop_rule=settings.stop,
-            ranking=Ranking.from_settings(settings),
+            rules=SearchRules(symbols.eos, settings.stop, Ranking.from_settings(settings)),
             vocabulary=FullVocabulary(model, symbols, device),  # type: ignore[arg-type]
             processors=[],
             selector=build_candidate_selector(settings),

@@ -35,6 +35,7 @@ WITHOUT_KERNEL = {
     *("resize_", "set_", "view", "is_same_size", "record_stream", "_has_same_storage_numel"),
 }
 """Operators that start no kernel: views, allocations and queries."""
+FUSED_ATTENTION = torch.ops.aten.scaled_dot_product_attention
 COPIES = {"_to_copy", "copy_"}
 SYNCHRONIZING = {"nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive"}
 """Operators with an output size that depends on values, so the host waits for the device."""
@@ -76,6 +77,12 @@ class OperatorCounter(TorchDispatchMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        is_composite = func.namespace == "aten" and func.overloadpacket is not FUSED_ATTENTION
+        if torch.is_inference_mode_enabled() and is_composite:
+            with self:  # without gradients, operators arrive that consist of others
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         name = func.overloadpacket.__name__
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         result = func(*args, **kwargs)
@@ -124,6 +131,8 @@ class HostReads(TorchFunctionMode):
         if func is F.dropout:
             return _dropout(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
+            if args[0].device.type == "cuda" and torch.is_inference_mode_enabled():
+                return _memory_efficient_attention(*args)
             # The CPU has no fused attention with dropout; a GPU draws it inside its kernel.
             kwargs = kwargs | {"dropout_p": 0.0}
         return func(*args, **kwargs)
@@ -131,6 +140,17 @@ class HostReads(TorchFunctionMode):
 
 def _dropout(inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
     return torch.native_dropout(inputs, p, training)[0]
+
+
+def _memory_efficient_attention(
+    query: Tensor, key: Tensor, value: Tensor, bias: Tensor | None = None
+) -> Tensor:
+    """Call the kernel of CUDA, which torch without CUDA does not select."""
+    if bias is not None:
+        bias = bias.expand(*query.shape[:3], key.size(2))
+    kernel = torch.ops.aten._scaled_dot_product_efficient_attention
+    result: Tensor = kernel(query, key, value, bias, False)[0]
+    return result
 
 
 def call_site() -> str:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from nmt.models.build import AnyModel
-from nmt.models.interface import DecoderState, Memory, Model, Trace
+from nmt.models.interface import DecoderState, Memory, Model, RemainingRows, Trace
 from nmt.models.layers import OutputProjection
 
 SourceConverter = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -38,7 +38,7 @@ class EnsembleState(DecoderState):
 
     members: tuple[Any, ...]
 
-    def select(self, rows: Tensor, sentences: Tensor | None = None) -> EnsembleState:
+    def select(self, rows: Tensor, sentences: RemainingRows | None = None) -> EnsembleState:
         """Return the state in which row i of each member continues `rows[i]`."""
         return EnsembleState(tuple(member.select(rows, sentences) for member in self.members))
 

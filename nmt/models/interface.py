@@ -13,10 +13,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, Generic, NamedTuple, Self, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -45,14 +45,12 @@ class BatchedTensors:
         """Return copies of these rows, in this order; rows may repeat."""
         return self._map(lambda tensor: tensor.index_select(0, rows))
 
-    def keep(self, rows: Tensor) -> Self:
-        """Return the result of `select` in the memory of this object, which becomes invalid.
+    def keep(self, remaining: RemainingRows) -> Self:
+        """Return the remaining rows in the memory of this object, which becomes invalid.
 
-        Only rows that change their index are copied. A row may move only from an index of at least
-        `len(rows)` to an index that held no row of `rows`.
+        Only rows that change their index are copied.
         """
-        moves = find_row_moves(rows)
-        return self._map(lambda tensor: move_rows(tensor, moves, len(rows)))
+        return self._map(remaining.move)
 
     def join(self, other: Self) -> Self:
         """Return the rows of both, those of `other` last; pad narrower tensors with zeros."""
@@ -69,21 +67,35 @@ class BatchedTensors:
         return self._map(lambda tensor: tensor.clone())
 
 
-RowMoves = tuple[Tensor, Tensor]
-"""Indices that rows move to, and indices that they come from."""
+class RemainingRows(NamedTuple):
+    """The rows that stay in a batch, in their new order."""
 
+    indices: tuple[int, ...]
+    """Index of each row before."""
+    on_device: Tensor
+    """The same as a tensor."""
+    targets: Tensor
+    """Indices that rows move to."""
+    origins: Tensor
+    """Indices that these rows come from."""
 
-def find_row_moves(rows: Tensor) -> RowMoves:
-    """Return the moves that bring `rows` to the first `len(rows)` indices, in this order."""
-    targets = (rows != torch.arange(len(rows), device=rows.device)).nonzero()[:, 0]
-    return targets, rows[targets]
+    @classmethod
+    def of(cls, indices: Sequence[int], device: torch.device) -> RemainingRows:
+        """Return the rows with these indices.
 
+        A row may move only from an index of at least `len(indices)` to that of a removed row.
+        """
+        targets = [target for target, origin in enumerate(indices) if target != origin]
+        origins = [indices[target] for target in targets]
+        lists = (indices, targets, origins)
+        tensors = (torch.tensor(rows, dtype=torch.int64) for rows in lists)
+        return cls(tuple(indices), *(t.to(device, non_blocking=True) for t in tensors))
 
-def move_rows(tensor: Tensor, moves: RowMoves, count: int) -> Tensor:
-    """Move rows within a tensor and return a view of the first `count` rows."""
-    targets, origins = moves
-    tensor[targets] = tensor[origins]
-    return tensor[:count]
+    def move(self, tensor: Tensor) -> Tensor:
+        """Move rows within a tensor and return a view of the remaining rows."""
+        if len(self.targets):
+            tensor.index_copy_(0, self.targets, tensor.index_select(0, self.origins))
+        return tensor[: len(self.indices)]
 
 
 def _map_tensors(value: Any, function: Callable[[Tensor], Tensor]) -> Any:
@@ -130,11 +142,11 @@ class DecoderState(BatchedTensors):
     `step` and `select` may overwrite the state that they receive, so it is invalid afterwards.
     """
 
-    def select(self, rows: Tensor, sentences: Tensor | None = None) -> Self:
+    def select(self, rows: Tensor, sentences: RemainingRows | None = None) -> Self:
         """Return the state in which row i continues `rows[i]`, a row of the same sentence.
 
-        The number of rows per sentence may grow. `sentences` are the remaining sentences, in this
-        order; None keeps all.
+        The number of rows per sentence may grow. `sentences` are the remaining sentences; None
+        keeps all.
         """
         return super().select(rows)
 

@@ -2,7 +2,8 @@
 
 A cache has slots. Each decoding step appends K slots per sentence, one for each hypothesis, and a
 token's key and value stay in their slot. A mask marks, for each hypothesis, the slots of its own
-tokens. To continue another hypothesis, the search copies a row of the mask and no keys.
+tokens. To continue another hypothesis, the search copies a row of the mask and no keys. The mask is
+a bias, 0 or -inf, that attention adds to its scores.
 
 Shapes: B sentences, K hypotheses per sentence, N = B x K rows, R >= B allocated sentences,
 C slots per sentence (the capacity), G key/value heads, d width of a head.
@@ -10,20 +11,16 @@ C slots per sentence (the capacity), G key/value heads, d width of a head.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.models.interface import (
-    BatchedTensors,
-    DecoderState,
-    RowMoves,
-    concat_values,
-    find_row_moves,
-    move_rows,
-)
+from nmt.models.interface import BatchedTensors, DecoderState, RemainingRows, concat_values
+from nmt.models.kernels.selection import is_launch_bound
 from nmt.models.recurrent_layers import SSRUState
 
 
@@ -32,6 +29,7 @@ class KVCache(BatchedTensors):
     """Keys and values of one decoder layer's self-attention, updated in place.
 
     Memory is uninitialized in unused slots and in the R - B spare rows for sentences that join.
+    A product with few queries reads keys fastest in the order d x C on a CPU, and C x d on a GPU.
     """
 
     keys: Tensor
@@ -40,11 +38,16 @@ class KVCache(BatchedTensors):
     """R x G x C x d."""
     batch_size: int
     """B."""
+    projection: tuple[Tensor, Tensor] | None = None
+    """Weight and bias of the projection to queries, keys and values, for a GPU: a single product
+    starts fewer kernels."""
 
     @classmethod
     def allocate(cls, like: Tensor, rows: int, capacity: int, batch_size: int) -> KVCache:
         """Return an empty cache with the heads, width and type of `like`, ... x G x ... x d."""
         values = like.new_empty(rows, like.size(1), capacity, like.size(3))
+        if is_launch_bound(like.device.type):
+            return cls(torch.empty_like(values).mT, values, batch_size)
         return cls(like.new_empty(values.mT.shape), values, batch_size)
 
     def first_slots(self, end: int) -> tuple[Tensor, Tensor]:
@@ -60,17 +63,17 @@ class KVCache(BatchedTensors):
     def reallocate(self, begin: int, end: int, capacity: int) -> KVCache:
         """Return a cache of this capacity that begins with a copy of the slots [begin, end)."""
         keys, values = self.first_slots(end)
-        cache = KVCache.allocate(self.values, len(self.values), capacity, self.batch_size)
+        cache = self._resize(len(self.values), capacity, self.batch_size)
         cache.append(0, keys[..., begin:], values[:, :, begin:])
         return cache
 
-    def keep_sentences(self, moves: RowMoves, batch_size: int, length: int) -> KVCache:
-        """Keep `batch_size` sentences, in place; copy the first `length` slots of moved rows."""
+    def keep_sentences(self, sentences: RemainingRows, length: int) -> KVCache:
+        """Keep the remaining sentences, in place; copy the first `length` slots of moved rows."""
         for tensor in self.first_slots(length):
-            move_rows(tensor, moves, batch_size)
-        return replace(self, batch_size=batch_size)
+            sentences.move(tensor)
+        return replace(self, batch_size=len(sentences.indices))
 
-    def reorder(self, origin: Tensor) -> KVCache:
+    def reorder(self, rows: Tensor) -> KVCache:
         """Return the cache itself: its slots do not depend on which hypothesis continues which."""
         return self
 
@@ -78,21 +81,30 @@ class KVCache(BatchedTensors):
         """Return the sentences of both batches, those of `other` last; in place if they fit.
 
         The lengths are the numbers of used slots. The newest slots of both batches become the same.
-        If one batch has used more slots than the other, the other's values in the first slots
-        become 0: their attention weight is 0, but 0 x NaN would be NaN. Keys may hold any number,
-        because their scores are masked.
+        If one batch has used more slots than the other, the other's keys and values in the first
+        slots become 0, because uninitialized memory may hold NaN.
         """
         end = max(length, other_length)
         begin, other_begin = end - length, end - other_length
         batch_size, cache = self.batch_size + other.batch_size, self
         if batch_size > len(self.keys) or begin > 0:
             rows, capacity = max(batch_size, len(self.keys)), max(end, self.keys.size(3))
-            cache = KVCache.allocate(self.values, rows, capacity, batch_size)
+            cache = self._resize(rows, capacity, batch_size)
             cache.append(begin, *self.first_slots(length))
-            cache.values[: self.batch_size, :, :begin] = 0.0
+            cache._clear(slice(0, self.batch_size), begin)
         cache.append(other_begin, *other.first_slots(other_length), first_row=self.batch_size)
-        cache.values[self.batch_size : batch_size, :, :other_begin] = 0.0
+        cache._clear(slice(self.batch_size, batch_size), other_begin)
         return replace(cache, batch_size=batch_size)
+
+    def _resize(self, rows: int, capacity: int, batch_size: int) -> KVCache:
+        """Return an empty cache of another size for the same layer."""
+        cache = KVCache.allocate(self.values, rows, capacity, batch_size)
+        return replace(cache, projection=self.projection)
+
+    def _clear(self, rows: slice, end: int) -> None:
+        """Set the first slots of some rows to 0."""
+        self.keys[rows, ..., :end] = 0.0
+        self.values[rows, :, :end] = 0.0
 
 
 @dataclass(frozen=True)
@@ -104,58 +116,83 @@ class TransformerState(DecoderState):
 
     position: Tensor
     """B: number of tokens so far, which is the position of the next token."""
-    self_attention_mask: Tensor
-    """B x K x C: which slots hold the hypothesis's own tokens."""
+    self_attention_bias: Tensor
+    """B x K x C: 0 for the slots of the hypothesis's own tokens, else -inf."""
+    newest_bias: Tensor
+    """K x K: the same for the slots of the newest tokens."""
     layers: tuple[KVCache | SSRUState, ...]
     """Cache of each decoder layer."""
     length: int
     """Number of used slots."""
+    first_slots: tuple[int, ...]
+    """B: index of the first slot of each sentence."""
 
-    def select(self, rows: Tensor, sentences: Tensor | None = None) -> TransformerState:
+    @classmethod
+    def start(cls, like: Tensor, layers: Any, rows: int, max_len: int) -> TransformerState:
+        """Return the state before the first token, with `rows` hypotheses per sentence.
+
+        `like` are values of the source, B x ..., with the type and device of the bias.
+        """
+        batch_size = len(like)
+        return cls(
+            position=torch.zeros(batch_size, dtype=torch.int64, device=like.device),
+            self_attention_bias=like.new_full((batch_size, rows, max_len * rows), -math.inf),
+            newest_bias=_diagonal_bias(like, rows),
+            layers=tuple(layers),
+            length=0,
+            first_slots=(0,) * batch_size,
+        )
+
+    def select(self, rows: Tensor, sentences: RemainingRows | None = None) -> TransformerState:
         """Return the state in which row i continues `rows[i]`; see `DecoderState.select`."""
-        state = self if sentences is None else self._keep_sentences(sentences)
-        batch_size, k, capacity = state.self_attention_mask.shape
-        origin = (rows % k).view(batch_size, -1)
-        index = origin[:, :, None].expand(-1, -1, capacity)
+        state, (_, k, capacity) = self, self.self_attention_bias.shape
+        if sentences is not None:
+            state = self._keep_sentences(sentences)
+            indices = torch.arange(len(sentences.indices), device=rows.device)
+            rows = (rows.view(len(indices), -1) % k + indices[:, None] * k).flatten()
+        bias = state.self_attention_bias.flatten(0, 1).index_select(0, rows)
+        bias = bias.view(len(state.first_slots), -1, capacity)
+        newest_bias = state.newest_bias
         return replace(
             state,
-            self_attention_mask=state.self_attention_mask.gather(1, index),
-            layers=tuple(layer.reorder(origin) for layer in state.layers),
+            self_attention_bias=bias,
+            newest_bias=newest_bias if bias.size(1) == k else _diagonal_bias(bias, bias.size(1)),
+            layers=tuple(layer.reorder(rows) for layer in state.layers),
         )
 
-    def _keep_sentences(self, sentences: Tensor) -> TransformerState:
-        moves, batch_size = find_row_moves(sentences), len(sentences)
+    def _keep_sentences(self, sentences: RemainingRows) -> TransformerState:
         return replace(
             self,
-            position=move_rows(self.position, moves, batch_size),
-            self_attention_mask=move_rows(self.self_attention_mask, moves, batch_size),
-            layers=tuple(
-                layer.keep_sentences(moves, batch_size, self.length) for layer in self.layers
-            ),
+            position=sentences.move(self.position),
+            self_attention_bias=sentences.move(self.self_attention_bias),
+            layers=tuple(layer.keep_sentences(sentences, self.length) for layer in self.layers),
+            first_slots=tuple(self.first_slots[index] for index in sentences.indices),
         )
 
-    def with_free_slots(self) -> TransformerState:
-        """Return the state with at least K free slots, for one more step.
+    def with_newest_slots(self) -> TransformerState:
+        """Return the state with K more used slots, one for the newest token of each hypothesis.
 
-        Drop the leading slots that no hypothesis attends to. If there are too few, double the
-        capacity.
+        Drop the leading slots that belong to no sentence if all slots are used. If there are too
+        few of them, double the capacity.
         """
-        k, capacity = self.self_attention_mask.shape[1:]
-        if self.length + k <= capacity:
-            return self
-        is_attended = self.self_attention_mask.any(1).any(0)
-        begin = int(is_attended.int().argmax())  # the first True
-        if self.length - begin + k > capacity:
-            capacity = 2 * capacity  # enough, because k <= capacity
-        return self._drop_slots(begin, capacity)
+        state = self
+        k, capacity = self.self_attention_bias.shape[1:]
+        if self.length + k > capacity:
+            begin = min(self.first_slots)
+            if self.length - begin + k > capacity:
+                capacity = 2 * capacity  # enough, because k <= capacity
+            state = self._drop_slots(begin, capacity)
+        length = state.length + k
+        state.self_attention_bias[:, :, state.length : length] = state.newest_bias
+        return replace(state, length=length)
 
     def join(self, other: TransformerState) -> TransformerState:
         """Return the hypotheses of both states, those of `other` last.
 
         If most leading slots belong to no sentence, drop them first: attention reads all slots.
         """
-        k, capacity = self.self_attention_mask.shape[1:]
-        begin = self.length - k * int(self.position.max())
+        capacity = self.self_attention_bias.size(2)
+        begin = min(self.first_slots)
         state = self._drop_slots(begin, capacity) if begin > self.length // 2 else self
         length = max(state.length, other.length)
         capacity = max(capacity, length)
@@ -163,14 +200,17 @@ class TransformerState(DecoderState):
         return replace(
             state,
             position=concat_values(state.position, other.position),
-            self_attention_mask=concat_values(
-                state._mask_of_slots(length, capacity), other._mask_of_slots(length, capacity)
+            self_attention_bias=concat_values(
+                state._bias_of_slots(length, capacity), other._bias_of_slots(length, capacity)
             ),
             layers=tuple(
                 layer.add_sentences(other_layer, state.length, other.length)
                 for layer, other_layer in pairs
             ),
             length=length,
+            first_slots=tuple(
+                slot + length - part.length for part in (state, other) for slot in part.first_slots
+            ),
         )
 
     def _drop_slots(self, begin: int, capacity: int) -> TransformerState:
@@ -178,12 +218,19 @@ class TransformerState(DecoderState):
         length = self.length - begin
         return replace(
             self,
-            self_attention_mask=self._mask_of_slots(length, capacity),
+            self_attention_bias=self._bias_of_slots(length, capacity),
             layers=tuple(layer.reallocate(begin, self.length, capacity) for layer in self.layers),
             length=length,
+            first_slots=tuple(slot - begin for slot in self.first_slots),
         )
 
-    def _mask_of_slots(self, length: int, capacity: int) -> Tensor:
-        """Return the mask B x K x capacity in which the last used slot is slot `length` - 1."""
-        mask = self.self_attention_mask[:, :, : self.length]
-        return F.pad(mask, (length - self.length, capacity - length))
+    def _bias_of_slots(self, length: int, capacity: int) -> Tensor:
+        """Return the bias B x K x capacity in which the last used slot is slot `length` - 1."""
+        bias = self.self_attention_bias[:, :, : self.length]
+        return F.pad(bias, (length - self.length, capacity - length), value=-math.inf)
+
+
+def _diagonal_bias(like: Tensor, k: int) -> Tensor:
+    """Return K x K: 0 on the diagonal, else -inf."""
+    is_other = torch.eye(k, dtype=torch.bool, device=like.device).logical_not()
+    return like.new_zeros(k, k).masked_fill(is_other, -math.inf)

@@ -19,6 +19,8 @@ from nmt.models.kernels.dtypes import to_autocast_dtype, to_fp32
 from nmt.models.kernels.linear_cross_entropy import linear_cross_entropy
 from nmt.models.kernels.selection import find_kernel, with_kernel
 
+MIN_SINUSOIDS = 256
+"""Minimum number of position vectors that decoding computes at once."""
 POSITION_BASE = 10_000.0
 """Longest wavelength of sinusoidal and rotary positions, divided by 2 pi."""
 
@@ -117,12 +119,17 @@ def apply_linears(inputs: Tensor, *linears: nn.Linear) -> tuple[Tensor, ...]:
     if not torch.is_grad_enabled():
         return tuple(linear(inputs) for linear in linears)
     sizes = [linear.out_features for linear in linears]
+    return torch.split(F.linear(inputs, *concat_linears(*linears)), sizes, -1)
+
+
+def concat_linears(*linears: nn.Linear) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the linear map with the outputs of all these maps."""
     weights: list[Tensor] = [linear.weight for linear in linears]
     biases: list[Tensor] = [
         linear.weight.new_zeros(linear.out_features) if linear.bias is None else linear.bias
         for linear in linears
     ]
-    return torch.split(F.linear(inputs, torch.cat(weights), torch.cat(biases)), sizes, -1)
+    return torch.cat(weights), torch.cat(biases)
 
 
 def make_linear(
@@ -155,6 +162,8 @@ class TokenEmbedding(nn.Module):
         self.positions = config.positions
         self.dropout = Dropout(config.dropout)
         self.max_positions = config.max_positions
+        self._sinusoids: Tensor | None = None
+        """Position vectors from 0 on, which decoding steps share."""
         if self.positions == "learned":
             self.position = nn.Embedding(self.max_positions, self.width)
             nn.init.normal_(self.position.weight, std=self.width**-0.5)
@@ -170,6 +179,21 @@ class TokenEmbedding(nn.Module):
         elif self.positions == "learned":
             states = states + self.position(position.clamp_max(self.max_positions - 1))
         return self.dropout(states)  # type: ignore[no-any-return]
+
+    def forward_step(self, tokens: Tensor, position: Tensor, longest: int) -> Tensor:
+        """Return B x K x D vectors of B x K token ids at B positions, each below `longest`.
+
+        Requires eval mode. Sinusoids are computed once for all steps.
+        """
+        if self.positions != "sinusoidal":
+            return self(tokens, position[:, None].expand_as(tokens))  # type: ignore[no-any-return]
+        states = self.embedding(tokens)
+        table = self._sinusoids
+        if table is None or len(table) < longest or table.device != states.device:
+            positions = torch.arange(max(MIN_SINUSOIDS, 2 * longest), device=states.device)
+            table = self._sinusoids = sinusoidal_positions(positions, self.width)
+        vectors = table.index_select(0, position)[:, None].to(states.dtype)
+        return torch.add(vectors, states, alpha=math.sqrt(self.width))
 
 
 def position_angles(position: Tensor, width: int) -> Tensor:

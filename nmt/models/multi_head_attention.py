@@ -8,6 +8,7 @@ because the product with a few queries reads them so.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
@@ -16,9 +17,9 @@ from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
-from nmt.models.kernels.selection import find_kernel
+from nmt.models.kernels.selection import find_kernel, is_launch_bound
 from nmt.models.kv_cache import KVCache
-from nmt.models.layers import apply_linears, dropout, make_linear, rotate
+from nmt.models.layers import apply_linears, concat_linears, dropout, make_linear, rotate
 
 
 class MultiHeadOutput(NamedTuple):
@@ -96,14 +97,37 @@ class MultiHeadAttention(nn.Module):
     def forward_unfused(
         self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None
     ) -> Tensor:
-        """Return the same as `forward`, computed by the plain products of `attend`.
-
-        For the few queries of a decoding step, they take a third of the time of torch's fused
-        attention on a CPU (benchmarks/LOG.md).
-        """
+        """Return the same as `forward`, computed by the plain products of `attend`."""
         dropout_rate = self.dropout_rate if self.training else 0.0
         context = self.attend(query, keys, values, mask, dropout_rate).context
         return self.output(context)  # type: ignore[no-any-return]
+
+    def step_bias(self, bias: Tensor, queries: int) -> Tensor:
+        """Return a bias of scores, B x Q x S or B x 1 x S, as `forward_few` reads it.
+
+        All layers of a decoding step share it.
+        """
+        if is_launch_bound(bias.device.type):
+            return bias[:, None]
+        batch_size, _, length = bias.shape
+        shape = (batch_size, self.groups, self.heads // self.groups, queries, length)
+        return bias[:, None, None].expand(shape).reshape(batch_size * self.groups, -1, length)
+
+    def forward_few(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Return the same as `forward` for the few queries of a decoding step.
+
+        `bias` is a result of `step_bias`. On a CPU, plain products take a third of the time of
+        torch's fused attention (benchmarks/LOG.md).
+        """
+        if is_launch_bound(query.device.type):
+            groups = self.repeat_for_heads(keys.mT), self.repeat_for_heads(values)
+            context = F.scaled_dot_product_attention(query, *groups, bias)
+            return self.output(merge_heads(context))  # type: ignore[no-any-return]
+        grouped_query = query.reshape(len(bias), -1, self.d_head)
+        scores = torch.baddbmm(bias, grouped_query, keys.flatten(0, 1), alpha=self.d_head**-0.5)
+        weights = to_fp32(scores).softmax(-1).to(values.dtype)
+        context = torch.bmm(weights, values.flatten(0, 1)).view(query.shape)
+        return self.output(merge_heads(context))  # type: ignore[no-any-return]
 
     def attend(
         self,
@@ -155,15 +179,19 @@ def merge_heads(heads: Tensor) -> Tensor:
     return heads.transpose(1, 2).flatten(2)
 
 
-class StepPosition(NamedTuple):
-    """Position of the newest tokens of K hypotheses per sentence."""
+class DecoderStep(NamedTuple):
+    """Position of the newest tokens of K hypotheses per sentence, and what they attend to."""
 
     position: Tensor
     """B x K, counted from 0."""
     slot: int
     """Index of the first of their K slots in the key-value cache."""
-    self_attention_mask: Tensor
-    """B x 1 x K x (slot + K): the slots of a hypothesis's own tokens, including the newest."""
+    end_slot: int
+    """Index of the last of them, plus 1."""
+    self_attention_bias: Tensor
+    """-inf for all slots but a hypothesis's own tokens; see `MultiHeadAttention.step_bias`."""
+    source_bias: Tensor
+    """-inf for padding of the source; see `MultiHeadAttention.step_bias`."""
 
 
 class SelfAttention(MultiHeadAttention):
@@ -176,6 +204,12 @@ class SelfAttention(MultiHeadAttention):
     def project(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
         query, key, value = apply_linears(states, self.query, self.key, self.value)
+        return self._split(query, key, value, position)
+
+    def _split(
+        self, query: Tensor, key: Tensor, value: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return projected queries, keys and values in heads, and rotate them if configured."""
         query, keys = split_heads(query, self.heads), split_heads(key, self.groups).mT
         values = split_heads(value, self.groups)
         if self.is_rotary:
@@ -196,13 +230,21 @@ class SelfAttention(MultiHeadAttention):
 
         `keys` are those of the source, B x G x d x S, of which it takes type and device.
         """
-        return KVCache.allocate(keys.mT, len(keys), max_len * rows, len(keys))
+        cache = KVCache.allocate(keys.mT, len(keys), max_len * rows, len(keys))
+        if not is_launch_bound(keys.device.type):
+            return cache
+        return replace(cache, projection=concat_linears(self.query, self.key, self.value))
 
     def forward_step(
-        self, states: Tensor, cache: KVCache, step: StepPosition
+        self, states: Tensor, cache: KVCache, step: DecoderStep
     ) -> tuple[Tensor, KVCache]:
         """Append the newest tokens, B x K x D, to the cache; attend to their hypotheses."""
-        query, keys, values = self.project(states, step.position)
+        if cache.projection is None:
+            query, keys, values = self.project(states, step.position)
+        else:
+            sizes = [linear.out_features for linear in (self.query, self.key, self.value)]
+            query, key, value = torch.split(F.linear(states, *cache.projection), sizes, -1)
+            query, keys, values = self._split(query, key, value, step.position)
         cache.append(step.slot, keys, values)
-        keys, values = cache.first_slots(step.self_attention_mask.size(-1))
-        return self.forward_unfused(query, keys, values, step.self_attention_mask), cache
+        keys, values = cache.first_slots(step.end_slot)
+        return self.forward_few(query, keys, values, step.self_attention_bias), cache

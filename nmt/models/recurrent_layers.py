@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from nmt.config.model_config import TransformerConfig
-from nmt.models.interface import BatchedTensors, RowMoves, move_rows
+from nmt.models.interface import BatchedTensors, RemainingRows
 from nmt.models.kernels.dtypes import to_fp32
 from nmt.models.kernels.selection import is_fused_lstm_available, step_loop
 from nmt.models.kernels.ssru import ssru_cells
@@ -217,17 +217,18 @@ class SSRUState(BatchedTensors):
     cell: Tensor
     """B x K x D, in fp32."""
 
-    def keep_sentences(self, moves: RowMoves, batch_size: int, length: int) -> SSRUState:
-        """Keep the first `batch_size` sentences after moving rows, in place."""
-        return SSRUState(move_rows(self.cell, moves, batch_size))
+    def keep_sentences(self, sentences: RemainingRows, length: int) -> SSRUState:
+        """Keep the remaining sentences, in place."""
+        return self.keep(sentences)
 
     def reallocate(self, begin: int, end: int, capacity: int) -> SSRUState:
         """Return the state itself, which has no slots."""
         return self
 
-    def reorder(self, origin: Tensor) -> SSRUState:
-        """Return the state in which hypothesis k continues hypothesis `origin[b, k]`."""
-        return SSRUState(self.cell.gather(1, origin[:, :, None].expand(-1, -1, self.cell.size(2))))
+    def reorder(self, rows: Tensor) -> SSRUState:
+        """Return the state in which row i of all hypotheses continues `rows[i]`."""
+        batch_size, _, width = self.cell.shape
+        return SSRUState(self.cell.flatten(0, 1).index_select(0, rows).view(batch_size, -1, width))
 
     def add_sentences(self, other: SSRUState, length: int, other_length: int) -> SSRUState:
         """Return the states of both batches, those of `other` last."""

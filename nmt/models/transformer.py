@@ -11,8 +11,10 @@ hypotheses each, D = d_model, F = d_ff, H heads, G key/value heads, d = D / H, L
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +25,7 @@ from torch.utils.checkpoint import checkpoint
 from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.models.interface import Memory, Model, Trace, token_mask
 from nmt.models.kernels.dtypes import to_autocast_dtype
+from nmt.models.kernels.selection import is_launch_bound
 from nmt.models.kv_cache import TransformerState
 from nmt.models.layers import (
     Dropout,
@@ -33,10 +36,10 @@ from nmt.models.layers import (
     relu_dropout,
 )
 from nmt.models.multi_head_attention import (
+    DecoderStep,
     MultiHeadAttention,
     MultiHeadOutput,
     SelfAttention,
-    StepPosition,
 )
 from nmt.models.recurrent_layers import SSRU
 
@@ -197,36 +200,39 @@ class DecoderLayer(nn.Module):
         self,
         states: Tensor,
         cache: Any,
-        step: StepPosition,
+        step: DecoderStep,
         source: CrossAttentionMemory,
         trace: bool,
     ) -> tuple[Tensor, Any, MultiHeadOutput | None]:
         """Return B x K x D states of the newest tokens, the new cache, and cross-attention.
 
         `states` are those of the layer below, B x K x D. `cache` is a KVCache, which is updated in
-        place, or an SSRUState. `step` is the position of the tokens. Cross-attention is None
-        without `trace`.
+        place, or an SSRUState. Cross-attention is None without `trace`.
         """
         past_input = self.past_sum.sublayer_input(states)
         update, cache = self.past.forward_step(past_input, cache, step)
         states = self.past_sum.add(states, update)
-        states, attention = self._attend_to_source(states, source, trace, is_step=True)
+        states, attention = self._attend_to_source(states, source, trace, step)
         return states, cache, attention
 
     def _attend_to_source(
-        self, states: Tensor, source: CrossAttentionMemory, trace: bool, is_step: bool = False
+        self,
+        states: Tensor,
+        source: CrossAttentionMemory,
+        trace: bool,
+        step: DecoderStep | None = None,
     ) -> tuple[Tensor, MultiHeadOutput | None]:
         """Apply cross-attention and the feed-forward network to B x Q x D states.
 
-        With `trace`, return the attention, too, and apply no attention dropout. `is_step` selects
-        the products that are faster for the few queries of a decoding step.
+        With `trace`, return the attention, too, and apply no attention dropout. `step` is that of
+        the Q newest tokens; None for all target positions.
         """
         query = self.cross.project_queries(self.cross_sum.sublayer_input(states))
         attention = self.cross.attend(query, *source) if trace else None
         if attention is not None:
             update = self.cross.output(attention.context)
-        elif is_step:
-            update = self.cross.forward_unfused(query, *source)
+        elif step is not None:
+            update = self.cross.forward_few(query, source.keys, source.values, step.source_bias)
         else:
             update = self.cross(query, *source)
         states = self.cross_sum.add(states, update)
@@ -248,6 +254,13 @@ class TransformerMemory(Memory):
     values: tuple[Tensor, ...]
     """B x G x S x d for each layer."""
 
+    @cached_property
+    def bias(self) -> Tensor:
+        """B x 1 x S: 0 for real tokens and -inf for padding, in the type of the keys."""
+        bias = self.keys[0].new_zeros(self.mask.shape)
+        return bias.masked_fill(~self.mask, -math.inf)[:, None]
+
+    @cached_property
     def by_layer(self) -> list[CrossAttentionMemory]:
         """Return keys, values and mask for each decoder layer."""
         mask = self.mask[:, None, None]
@@ -302,8 +315,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = to_autocast_dtype(self.encoder_norm(states))
         keys_values = [layer.cross.project_keys_values(states) for layer in self.decoder_layers()]
         keys, values = zip(*keys_values, strict=True)
-        if not self.training:
-            # store the transposed layout, which all decoding steps read
+        if not self.training and not is_launch_bound(src.device.type):
+            # store the transposed layout, which all decoding steps read (see KVCache)
             keys = tuple(layer_keys.contiguous() for layer_keys in keys)
         return TransformerMemory(mask, keys, values)
 
@@ -312,7 +325,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
     ) -> tuple[Tensor, Trace | None]:
         states = self.tgt(tgt_in, torch.arange(tgt_in.size(1), device=tgt_in.device))
         attentions: list[MultiHeadOutput | None] = []
-        for layer, source in zip(self.decoder_layers(), memory.by_layer(), strict=True):
+        for layer, source in zip(self.decoder_layers(), memory.by_layer, strict=True):
             states, attention = self._run_layer(layer, states, source, trace)
             attentions.append(attention)
         return self.decoder_norm(states), make_trace(attentions)
@@ -324,19 +337,11 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         return layer(*inputs)
 
     def start(self, memory: TransformerMemory, rows: int, max_len: int) -> TransformerState:
-        batch_size, device = memory.mask.size(0), memory.mask.device
-        capacity = max_len * rows
-        return TransformerState(
-            position=torch.zeros(batch_size, dtype=torch.int64, device=device),
-            self_attention_mask=torch.zeros(
-                batch_size, rows, capacity, dtype=torch.bool, device=device
-            ),
-            layers=tuple(
-                layer.past.initial_state(keys, rows, max_len)
-                for layer, keys in zip(self.decoder_layers(), memory.keys, strict=True)
-            ),
-            length=0,
+        layers = (
+            layer.past.initial_state(keys, rows, max_len)
+            for layer, keys in zip(self.decoder_layers(), memory.keys, strict=True)
         )
+        return TransformerState.start(memory.values[0], layers, rows, max_len)
 
     def step(
         self,
@@ -346,23 +351,27 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         trace: bool = False,
     ) -> tuple[Tensor, TransformerState, Trace | None]:
         # The step appends K slots to the caches of a sentence. The token of hypothesis k goes to
-        # slot k of these, and only hypothesis k attends to it. Caches and mask change in place.
-        state = state.with_free_slots()
-        mask = state.self_attention_mask
-        batch_size, k = mask.shape[:2]
-        position = state.position[:, None].expand(-1, k)
-        first_slot, end_slot = state.length, state.length + k
-        mask[:, :, first_slot:end_slot] = torch.eye(k, dtype=torch.bool, device=tokens.device)
-        step = StepPosition(position, first_slot, mask[:, None, :, :end_slot])
-        states = self.tgt(tokens.view(batch_size, k), position)
+        # slot k of these, and only hypothesis k attends to it. Caches and bias change in place.
+        state = state.with_newest_slots()
+        bias = state.self_attention_bias[:, :, : state.length]
+        batch_size, k, _ = bias.shape
+        cross = self.decoder_layers()[0].cross
+        step = DecoderStep(
+            position=state.position[:, None].expand(-1, k),
+            slot=state.length - k,
+            end_slot=state.length,
+            self_attention_bias=cross.step_bias(bias, k),
+            source_bias=cross.step_bias(memory.bias, k),
+        )
+        states = self.tgt.forward_step(tokens.view(batch_size, k), state.position, state.length)
         caches: list[Any] = []
         attentions: list[MultiHeadOutput | None] = []
-        layers = zip(self.decoder_layers(), state.layers, memory.by_layer(), strict=True)
+        layers = zip(self.decoder_layers(), state.layers, memory.by_layer, strict=True)
         for layer, cache, source in layers:
             states, cache, attention = layer.forward_step(states, cache, step, source, trace)
             caches.append(cache)
             attentions.append(attention)
-        next_state = TransformerState(state.position + 1, mask, tuple(caches), length=end_slot)
+        next_state = replace(state, position=state.position + 1, layers=tuple(caches))
         trace_of_rows = make_trace(attentions, is_step=True)
         return self.decoder_norm(states).flatten(0, 1), next_state, trace_of_rows
 

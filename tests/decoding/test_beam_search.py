@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from nmt.decoding.engines.torch_engine import TorchEngine
+from nmt.decoding.search import beam_search, beam_state, candidates
 from nmt.decoding.search.beam_state import Ranking
 from nmt.decoding.search.hypothesis import Hypothesis
 from nmt.errors import RunError
+from nmt.models import kv_cache, multi_head_attention, transformer
 from tests.support.models.reference_search import (
     BOS,
     CONTROL,
@@ -256,6 +258,30 @@ def test_search_result_does_not_depend_on_the_batch(
                 assert hypothesis.score == pytest.approx(single.score, rel=1e-4, abs=1e-4)
                 assert hypothesis.log_prob == pytest.approx(single.log_prob, rel=1e-4, abs=1e-4)
     assert len(near_ties) <= 2, f"lines that differ after a near tie: {sorted(near_ties)}"
+
+
+@for_all_models
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_search_for_a_gpu_finds_the_same_hypotheses(
+    monkeypatch: pytest.MonkeyPatch, settings: dict[str, object], beam_size: int
+) -> None:
+    """A GPU runs other operators, and sentences leave some steps after they are done."""
+    engine = make_engine(beam_size=beam_size, vocab_size=300, decode={"batch_size": 3}, **settings)
+    sources = random_sources(8, 5)
+    expected = engine.search(sources, beam_size)
+    for module in (
+        beam_search,
+        beam_state,
+        candidates,
+        kv_cache,
+        multi_head_attention,
+        transformer,
+    ):
+        monkeypatch.setattr(module, "is_launch_bound", lambda device_type: True)
+    for nbest, expected_nbest in zip(engine.search(sources, beam_size), expected, strict=True):
+        assert [h.tokens for h in nbest] == [h.tokens for h in expected_nbest]
+        scores = [h.score for h in nbest]
+        assert scores == pytest.approx([h.score for h in expected_nbest], abs=1e-4)
 
 
 @for_all_models

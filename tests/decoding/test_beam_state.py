@@ -8,10 +8,11 @@ from dataclasses import replace
 import pytest
 import torch
 
-from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, SearchRules, StopRule
 from nmt.decoding.search.candidates import BLOCK_SIZE, top_candidates
 
 EOS = 3
+STOP_RULES: list[StopRule] = ["exact", "bounded", "first", "beam"]
 VOCAB_SIZES = [5, BLOCK_SIZE, 10 * BLOCK_SIZE + 7, 40 * BLOCK_SIZE, 40 * BLOCK_SIZE + 1]
 
 
@@ -43,17 +44,18 @@ def candidates(log_probs: list[float], origins: list[int], tokens: list[int]) ->
 def test_extend_finishes_first_k_and_continues_others() -> None:
     """With K = 2, the first of four candidates finishes. The third ends too late."""
     first = candidates([-0.5, -1.0, -2.0, -3.0], [0, 0, 0, 0], [7, 8, 9, 10])
-    state = BeamState.start(torch.tensor([9]), 9, 2, 2).extend(first, EOS, Ranking(1.0)).state
+    rules = SearchRules(EOS, "beam", Ranking(1.0))
+    state = BeamState.start([9], 2, 2, rules, torch.empty(0)).extend(first, rules).state
     assert state.tokens[0, :, 0].tolist() == [7, 8]
     second = candidates([-1.0, -1.5, -2.0, -2.5], [1, 0, 0, 1], [EOS, 5, EOS, 6])
-    next_state, origins, tokens = state.extend(second, EOS, Ranking(1.0))
-    assert origins.tolist() == [[0, 1]]
+    next_state, rows, tokens = state.extend(second, rules)
+    assert rows.tolist() == [[0, 1]]
     assert tokens.tolist() == [[5, 6]]
     assert next_state.tokens[0, :, :2].tolist() == [[7, 5], [8, 6]]
     assert next_state.log_probs.tolist() == [[-1.5, -2.5]]
+    assert next_state.num_finished is not None
     assert next_state.num_finished.tolist() == [1]
-    assert next_state.finished_lengths[0, 0] == 1
-    assert next_state.finished_tokens[0, 0, :1].tolist() == [8]
+    assert next_state.finished_tokens[0, 0, :2].tolist() == [8, EOS]
     assert next_state.finished_log_probs[0, 0] == -1.0
     assert next_state.finished_scores[0].tolist() == [pytest.approx(-1.0 / (7 / 6)), -math.inf]
 
@@ -71,21 +73,27 @@ def test_extend_finishes_first_k_and_continues_others() -> None:
         ("first", -99.0, -1.0, 10, 1, True),
         ("beam", -99.0, -1.0, 10, 1, False),
         ("beam", -99.0, -1.0, 10, 2, True),
-        *((stop, -math.inf, -1.0, 40, 0, True) for stop in ("exact", "bounded", "first", "beam")),
+        # at the maximum length, no hypothesis is active
+        *((stop, -math.inf, -math.inf, 40, 0, True) for stop in STOP_RULES),
     ],
 )
 def test_is_done_with_each_stop_rule_compares_scores(
     stop: StopRule, finished: float, active: float, length: int, num_finished: int, is_done: bool
 ) -> None:
     """One search with K = 2, n = 1 and maximum length 40."""
+    rules = SearchRules(EOS, stop, Ranking(1.0))
+    start = BeamState.start([40], 2, 1, rules, torch.empty(0))
     state = replace(
-        BeamState.start(torch.tensor([40]), 40, 2, 1),
+        start,
+        penalty=start.penalties[:, length],
         finished_scores=torch.tensor([[finished]]),
         log_probs=torch.tensor([[active, active - 1]]),
         lengths=torch.tensor([length]),
         num_finished=torch.tensor([num_finished]),
     )
-    assert state.is_done(stop, Ranking(1.0)).tolist() == [is_done]
+    assert state.is_done(stop).tolist() == [is_done]
+    frozen = state.without_active(torch.tensor([is_done]))
+    assert frozen.is_done(stop).tolist() == [is_done], "a search that is done remains so"
 
 
 def test_length_penalty_of_tensor_is_elementwise() -> None:

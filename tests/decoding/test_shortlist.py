@@ -110,7 +110,7 @@ def test_shortlist_vocabulary_logits_match_full_logits(kind: type[OutputProjecti
     joined = first.join(ShortlistVocabulary(shortlist, output, VOCAB, lists=lists[1:]))
     for vocabulary, order in (
         (joined, [0, 1, 2]),
-        (joined.select(torch.tensor([2, 0])), [2, 0]),
+        (joined.select([2, 0]), [2, 0]),
     ):
         rows = torch.tensor([[2 * b, 2 * b + 1] for b in order]).flatten()
         logits = vocabulary.logits(hidden[rows])

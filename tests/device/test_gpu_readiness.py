@@ -95,3 +95,14 @@ def test_decoding_step_waits_once_and_misplaces_nothing(script: Any, name: str) 
     counter = script.count_decoding(script.make_config(SETTINGS[name]), VOCAB, steps=4)
     assert counter.synchronizations.total() <= 4
     assert not counter.misplaced
+
+
+def test_decoding_step_of_six_layers_launches_at_most_150(script: Any) -> None:
+    config = script.make_config({**TRANSFORMER, "num_layers": 6})
+    counter = script.count_decoding(config, VOCAB, steps=8)
+    assert counter.launches.total() <= 8 * 150
+
+
+def test_decoding_steps_mostly_do_not_wait(script: Any) -> None:
+    counter = script.count_decoding(script.make_config(TRANSFORMER), VOCAB, steps=8)
+    assert counter.synchronizations.total() <= 8 / 2

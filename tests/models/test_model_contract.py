@@ -14,7 +14,7 @@ import torch
 from torch.testing import assert_close
 
 from nmt.models.attention import SCORES
-from nmt.models.interface import BatchedTensors, Trace
+from nmt.models.interface import BatchedTensors, RemainingRows, Trace
 from nmt.models.transformer import TransformerMemory
 from tests.support.models.tiny_models import (
     VOCAB,
@@ -246,12 +246,15 @@ def select_commutes_with_step(settings: Settings) -> None:
         (remaining_rows, sentences),
         (permuted_and_remaining, sentences),
     ):
-        selected_memory = memory if remaining is None else memory.select(remaining)
+        selected_memory, kept = memory, None
+        if remaining is not None:
+            selected_memory = memory.select(remaining)
+            kept = RemainingRows.of(remaining.tolist(), remaining.device)
         hidden, step_state, _ = model.step(second, state.clone(), memory)
-        select_state = state.clone().select(rows, remaining)
+        select_state = state.clone().select(rows, kept)
         select_hidden, select_state, _ = model.step(second[rows], select_state, selected_memory)
         assert_close(select_hidden, hidden[rows], **CLOSE)
-        step_state = step_state.select(rows, remaining)
+        step_state = step_state.select(rows, kept)
         hidden, _, _ = model.step(first[rows], step_state, selected_memory)
         select_hidden, _, _ = model.step(first[rows], select_state, selected_memory)
         assert_close(select_hidden, hidden, **CLOSE)

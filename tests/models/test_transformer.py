@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from nmt.config.model_config import TransformerConfig
 from nmt.models import multi_head_attention
 from nmt.models.build import build_model
+from nmt.models.interface import RemainingRows
 from nmt.models.layers import TokenEmbedding, rotate, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.recurrent_layers import SSRU
@@ -358,7 +359,8 @@ def test_transformer_cache_of_joining_batches_stays_small() -> None:
         assert_close(hidden[::beam], expected[0, ages], **CLOSE)
         remaining = torch.tensor([i for i, age in enumerate(ages) if age + 1 < length])
         ages = [ages[i] + 1 for i in remaining]
-        memories = memories.keep(remaining)
         rows = remaining[:, None] * beam + torch.arange(beam)
-        state = state.select(rows.flatten(), remaining)
-        assert state.self_attention_mask.size(2) <= 2 * length * beam
+        kept = RemainingRows.of(remaining.tolist(), remaining.device)
+        memories = memories.keep(kept)
+        state = state.select(rows.flatten(), kept)
+        assert state.self_attention_bias.size(2) <= 2 * length * beam

@@ -18,7 +18,7 @@ from nmt.decoding.constraints.lexical_constraints import (
 )
 from nmt.decoding.search.beam_allocation import BeamAllocation
 from nmt.decoding.search.beam_search import BeamSearch, record_candidates
-from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking
+from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, SearchRules
 from nmt.decoding.search.candidates import CandidateSelector, build_candidate_selector
 from nmt.decoding.search.forced_decoding import ForcedDecoder
 from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
@@ -256,8 +256,11 @@ class TorchEngine:
             nbest=nbest,
             groups=groups,
             beam_size=beam_size,
-            stop_rule="first" if beam_size == 1 else settings.stop,
-            ranking=Ranking.from_settings(settings),
+            rules=SearchRules(
+                eos=self.tokenizers.tgt.eos,
+                stop="first" if beam_size == 1 else settings.stop,
+                ranking=Ranking.from_settings(settings),
+            ),
             vocabulary=vocabulary,
             processors=processors,
             selector=selector,

@@ -234,8 +234,8 @@ class BeamAllocation(CandidateSelector):
         k, rows = step.state.beam_size, log_probs.size(1)
         # a search that joins a batch has one hypothesis and K rows, of which K - 1 are improbable
         self.progress = [p if len(p) == rows else p * rows for p in self.progress]
-        is_last_step = (step.state.max_lengths == step.state.lengths + 1).tolist()
-        has_finished = (step.state.num_finished > 0).tolist()
+        is_last_step = step.is_last_step
+        has_finished = (step.state.finished_scores[:, 0] > -math.inf).tolist()
         ended_log_probs = (log_probs[:, :, step.eos] + step.state.log_probs[:, :rows]).tolist()
         continuations = self._best_continuations(log_probs, step)
         selected: list[list[BankedContinuation]] = []

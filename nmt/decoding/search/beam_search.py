@@ -36,7 +36,12 @@ import torch
 from torch import Tensor
 
 from nmt.data.tokenizer.tokenizer import Tokenizers
-from nmt.decoding.search.beam_state import BeamState, Candidates, Ranking, StopRule
+from nmt.decoding.search.beam_state import (
+    BeamState,
+    Candidates,
+    FinishedHypotheses,
+    SearchRules,
+)
 from nmt.decoding.search.candidates import CandidateSelector
 from nmt.decoding.search.hypothesis import NON_FINITE_PROBABILITIES, Hypothesis
 from nmt.decoding.search.logits_processors import DecodingStep, LogitsProcessor
@@ -45,11 +50,15 @@ from nmt.decoding.search.trace import NO_ATTENTION, BeamStep, Candidate
 from nmt.decoding.search.vocabulary import OutputVocabulary
 from nmt.errors import RunError
 from nmt.models.build import AnyModel
-from nmt.models.interface import Trace
+from nmt.models.interface import RemainingRows, Trace
+from nmt.models.kernels.selection import is_launch_bound
 
 REMOVAL_FRACTION = 1 / 8
 """Remove finished sentences once this fraction of a batch has finished; removal copies the others.
 A sentence at its maximum length is removed at once, as its tensors have no place for a token."""
+CHECK_INTERVAL = 4
+"""Steps between two checks for finished sentences on a GPU. The host waits for the device at each,
+so on a CPU, where nothing has to wait, it checks after every step."""
 
 
 @dataclass
@@ -60,8 +69,10 @@ class SearchBatch:
     """The B sentences."""
     state: BeamState
     """Hypotheses of the Q searches."""
-    is_done: Tensor
-    """B bool: True for sentences that are done and not yet removed."""
+    lengths: list[int]
+    """B: number of tokens of the hypotheses."""
+    is_done: list[bool]
+    """B: True for sentences that are done and not yet removed."""
     memory: Any
     """Encoder output of B sentences."""
     decoder_state: Any
@@ -71,13 +82,16 @@ class SearchBatch:
     vocabulary: OutputVocabulary
     processors: list[LogitsProcessor]
     selector: CandidateSelector
+    unchecked_steps: int = 0
+    """Number of steps since the host has read which sentences are done."""
 
     def join(self, other: SearchBatch) -> SearchBatch:
         """Return the sentences of both batches, those of `other` last."""
         return SearchBatch(
             requests=self.requests + other.requests,
             state=self.state.join(other.state),
-            is_done=torch.cat([self.is_done, other.is_done]),
+            lengths=self.lengths + other.lengths,
+            is_done=self.is_done + other.is_done,
             memory=self.memory.join(other.memory),
             decoder_state=self.decoder_state.join(other.decoder_state),
             last_tokens=torch.cat([self.last_tokens, other.last_tokens]),
@@ -87,24 +101,28 @@ class SearchBatch:
                 for processor, new in zip(self.processors, other.processors, strict=True)
             ],
             selector=self.selector.join(other.selector),
+            unchecked_steps=self.unchecked_steps,
         )
 
-    def select(self, sentences: Tensor, decoder_rows: Tensor) -> SearchBatch:
-        """Return these sentences, in this order, which must be that of `remaining_rows`.
+    def without_done(self, decoder_rows: Tensor) -> SearchBatch:
+        """Return the sentences that are not done.
 
         `decoder_rows` are the rows of `decoder_state` that all Q x K hypotheses of this batch
         continue. The memory of this batch must not be used afterwards.
         """
-        searches = rows_of(sentences, len(self.state.lengths) // len(self.requests))
+        kept = remaining_rows(self.is_done)
+        sentences = RemainingRows.of(kept, decoder_rows.device)
+        searches = rows_of(sentences.on_device, len(self.state.lengths) // len(self.requests))
         hypotheses = rows_of(searches, self.state.beam_size)
         return SearchBatch(
-            requests=[self.requests[b] for b in sentences.tolist()],
+            requests=[self.requests[b] for b in kept],
             state=self.state.select(searches),
-            is_done=self.is_done[sentences],
+            lengths=[self.lengths[b] for b in kept],
+            is_done=[False] * len(kept),
             memory=self.memory.keep(sentences),
             decoder_state=self.decoder_state.select(decoder_rows[hypotheses], sentences),
             last_tokens=self.last_tokens[hypotheses],
-            vocabulary=self.vocabulary.select(sentences),
+            vocabulary=self.vocabulary.select(kept),
             processors=[processor.select(searches) for processor in self.processors],
             selector=self.selector.select(searches),
         )
@@ -123,10 +141,8 @@ class BeamSearch:
     """G: searches per sentence."""
     beam_size: int
     """K: hypotheses per search."""
-    stop_rule: StopRule
-    """When a search is over; see docs/decoding.md."""
-    ranking: Ranking
-    """Score of finished hypotheses."""
+    rules: SearchRules
+    """When hypotheses and searches end."""
     vocabulary: OutputVocabulary
     processors: Sequence[LogitsProcessor]
     """Applied to the log-probabilities of each step, in order."""
@@ -149,22 +165,27 @@ class BeamSearch:
                 batch = self.start(requests, rows=1)
             elif requests:
                 batch = batch.join(self.start(requests, rows=self.groups * self.beam_size))
-            if cancelled := queue.take_cancelled(batch.requests):
-                batch.is_done[cancelled] = True
+            for b in queue.take_cancelled(batch.requests):
+                batch.is_done[b] = True
             batch = self.step(batch, queue)
 
     def step(self, batch: SearchBatch, queue: SearchQueue) -> SearchBatch | None:
         """Extend all hypotheses by one token; return the sentences that continue, if any."""
         sentences = len(batch.requests)
-        state = batch.state
+        state, uses_attention = batch.state, self.rules.ranking.uses_attention
+        lengths = [length + 1 for length in batch.lengths]
+        is_last_step = [
+            length >= request.max_length
+            for length, request in zip(lengths, batch.requests, strict=True)
+        ]
         hidden, decoder_state, trace = self.model.step(
-            batch.last_tokens, batch.decoder_state, batch.memory, self.ranking.uses_attention
+            batch.last_tokens, batch.decoder_state, batch.memory, uses_attention
         )
-        if self.ranking.uses_attention:
+        if uses_attention:
             state = state.add_attention(self._per_search(attention_weights(trace), sentences))
 
         log_probs = self._per_search(batch.vocabulary.log_probs(hidden), sentences)
-        step = DecodingStep(state, log_probs, batch.vocabulary.eos)
+        step = DecodingStep(state, log_probs, batch.vocabulary.eos, is_last_step)
         if batch.processors:
             log_probs = log_probs.clone()  # processors may overwrite it
         for processor in batch.processors:
@@ -174,31 +195,55 @@ class BeamSearch:
         if self.on_candidates is not None:
             self.on_candidates(state, candidates)
 
-        state, origins, tokens = state.extend(candidates, self.tokenizers.tgt.eos, self.ranking)
-        rows = self._decoder_rows(origins, sentences, is_first_step=len(hidden) == sentences)
-        is_done = state.is_done(self.stop_rule, self.ranking).view(sentences, self.groups).all(1)
-        is_done = batch.is_done | is_done
-        newly_done = is_done & ~batch.is_done
-        at_max_length = is_done & (state.lengths >= state.max_lengths)[:: self.groups]
-        # read all counts from the device at once
-        counts = torch.stack([newly_done.sum(), is_done.sum(), at_max_length.sum()])
-        num_newly_done, num_done, num_at_max_length = counts.tolist()
-        if num_newly_done:
-            queue.finish(self._results(state, batch.requests, newly_done))
-        if num_done == sentences:
-            return None
+        state, rows, tokens = state.extend(candidates, self.rules)
+        is_done = state.is_done(self.rules.stop)
+        if self.groups > 1:  # the searches of a sentence end together
+            is_done = is_done.view(sentences, self.groups).all(1).repeat_interleave(self.groups)
         batch = replace(
             batch,
-            state=state,
-            is_done=is_done,
+            state=state.without_active(is_done),
+            lengths=lengths,
             decoder_state=decoder_state,
             last_tokens=tokens.flatten(),
+            unchecked_steps=batch.unchecked_steps + 1,
         )
-        if num_at_max_length or num_done >= max(1, REMOVAL_FRACTION * sentences):
-            return batch.select(remaining_rows(~is_done), rows)
-        if len(rows) != len(hidden) or self.beam_size > 1:
-            batch.decoder_state = decoder_state.select(rows)
+        decoder_rows = self._decoder_rows(rows, sentences, is_first_step=len(hidden) == sentences)
+        if any(is_last_step) or batch.unchecked_steps >= self._check_interval:
+            self._finish(batch, is_done, is_last_step, queue)
+        num_done = sum(batch.is_done)
+        if num_done == sentences:
+            return None
+        if any(is_last_step) or num_done >= max(1, REMOVAL_FRACTION * sentences):
+            return batch.without_done(decoder_rows)
+        if len(decoder_rows) != len(hidden) or self.beam_size > 1:
+            batch.decoder_state = decoder_state.select(decoder_rows)
         return batch
+
+    @property
+    def _check_interval(self) -> int:
+        return CHECK_INTERVAL if is_launch_bound(self.device.type) else 1
+
+    def _finish(
+        self, batch: SearchBatch, is_done: Tensor, is_last_step: list[bool], queue: SearchQueue
+    ) -> None:
+        """Report the sentences of `batch` that are done now.
+
+        `is_done` is Q bool on the device. If a probability is NaN, a sentence ends only at its
+        maximum length (`is_last_step`, B bool).
+        """
+        batch.unchecked_steps = 0
+        can_look = not is_launch_bound(self.device.type)
+        if can_look and not any(is_last_step) and not bool(is_done.any()):
+            return
+        finished = batch.state.to_host(is_done)
+        newly_done = [
+            b
+            for b, was_done in enumerate(batch.is_done)
+            if (finished.is_done[b * self.groups] or is_last_step[b]) and not was_done
+        ]
+        if newly_done:
+            queue.finish({batch.requests[b].index: self._results(finished, b) for b in newly_done})
+        batch.is_done = [b in newly_done or was_done for b, was_done in enumerate(batch.is_done)]
 
     def start(self, requests: list[Request], rows: int) -> SearchBatch:
         """Encode new sentences; return them with one empty hypothesis per search.
@@ -207,19 +252,24 @@ class BeamSearch:
         """
         groups, device = self.groups, self.device
         src, src_len = pad_sources([request.source for request in requests], self.tokenizers.src)
-        memory = self.model.encode(src.to(device), src_len)
+        memory = self.model.encode(src.to(device, non_blocking=True), src_len)
         max_lengths = [request.max_length for request in requests]
         # all hypotheses of a sentence share the slots of its key-value cache
         cache_length = max(max_lengths) * self.beam_size * groups
-        max_lengths_per_search = torch.tensor(max_lengths, device=device).repeat_interleave(groups)
-        n = math.ceil(self.nbest / groups)
-        state = BeamState.start(max_lengths_per_search, max(max_lengths), self.beam_size, n)
-        if self.ranking.uses_attention:
+        state = BeamState.start(
+            [length for length in max_lengths for _ in range(groups)],
+            self.beam_size,
+            math.ceil(self.nbest / groups),
+            self.rules,
+            memory.mask,
+        )
+        if self.rules.ranking.uses_attention:
             state = state.track_coverage(memory.mask.repeat_interleave(groups, 0))
         return SearchBatch(
             requests=requests,
             state=state,
-            is_done=torch.zeros(len(requests), dtype=torch.bool, device=device),
+            lengths=[0] * len(requests),
+            is_done=[False] * len(requests),
             memory=memory,
             decoder_state=self.model.start(memory, rows, cache_length // rows),
             last_tokens=torch.full((len(requests) * rows,), self.tokenizers.tgt.bos, device=device),
@@ -237,44 +287,35 @@ class BeamSearch:
             return rows.repeat_interleave(self.groups, 0)
         return rows.reshape(sentences * self.groups, -1, rows.size(-1))
 
-    def _decoder_rows(self, origins: Tensor, sentences: int, is_first_step: bool) -> Tensor:
-        """Return the N decoder rows that the Q x K active hypotheses continue."""
-        if is_first_step:
-            first = torch.arange(sentences, device=origins.device).repeat_interleave(self.groups)
-        else:
-            first = torch.arange(len(origins), device=origins.device) * self.beam_size
-        return (first[:, None] + origins).flatten()
+    def _decoder_rows(self, rows: Tensor, sentences: int, is_first_step: bool) -> Tensor:
+        """Return the N decoder rows that the Q x K active hypotheses continue.
 
-    def _results(
-        self, state: BeamState, requests: list[Request], done: Tensor
-    ) -> dict[int, list[Hypothesis]]:
-        """Return the best hypotheses of the B sentences that are `done`, by request index.
-
-        Raises RunError if a sentence has none, as the probabilities of the model are NaN.
+        `rows` are Q x K indices of the hypotheses. At the first step, a sentence has one row.
         """
-        sentences = done.nonzero()[:, 0].tolist()
-        finished = state.select(done.repeat_interleave(self.groups).nonzero()[:, 0])
-        searches = zip(
-            finished.finished_scores.tolist(),
-            finished.finished_log_probs.tolist(),
-            finished.finished_lengths.tolist(),
-            finished.finished_tokens.tolist(),
-            strict=True,
-        )
-        results = {}
-        for b in sentences:
-            hypotheses = [
-                Hypothesis(tokens[:length], score, log_prob)
-                for _ in range(self.groups)
-                for score, log_prob, length, tokens in zip(*next(searches), strict=True)
-                if score > -math.inf
-            ]
-            if not hypotheses:
-                raise RunError(NON_FINITE_PROBABILITIES)
-            if self.groups > 1:
-                hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
-            results[requests[b].index] = hypotheses[: self.nbest]
-        return results
+        if not is_first_step:
+            return rows.flatten()
+        first = torch.arange(sentences, device=rows.device)
+        return first.repeat_interleave(self.groups * self.beam_size)
+
+    def _results(self, finished: FinishedHypotheses, sentence: int) -> list[Hypothesis]:
+        """Return the best hypotheses of a sentence that is done, best first.
+
+        Raises RunError if it has none, as the probabilities of the model are NaN.
+        """
+        searches = range(sentence * self.groups, (sentence + 1) * self.groups)
+        hypotheses = [
+            Hypothesis(tokens[: tokens.index(self.rules.eos)], score, log_prob)
+            for q in searches
+            for score, log_prob, tokens in zip(
+                finished.scores[q], finished.log_probs[q], finished.tokens[q], strict=True
+            )
+            if score > -math.inf
+        ]
+        if not hypotheses:
+            raise RunError(NON_FINITE_PROBABILITIES)
+        if self.groups > 1:
+            hypotheses.sort(key=lambda hypothesis: -hypothesis.score)
+        return hypotheses[: self.nbest]
 
 
 def attention_weights(trace: Trace | None) -> Tensor:
@@ -291,15 +332,14 @@ def rows_of(indices: Tensor, size: int) -> Tensor:
     return (indices[:, None] * size + torch.arange(size, device=indices.device)).flatten()
 
 
-def remaining_rows(keep: Tensor) -> Tensor:
-    """Return the indices of the True values of B bool, in an order that moves few rows.
+def remaining_rows(is_removed: Sequence[bool]) -> list[int]:
+    """Return the indices of the rows that stay, in an order that moves few of them.
 
     Rows behind the new end of the batch replace removed rows before it; all others stay.
     """
-    indices = keep.nonzero()[:, 0]
-    order = torch.arange(len(indices), device=keep.device)
-    order[~keep[: len(indices)]] = indices[indices >= len(indices)]
-    return order
+    indices = [index for index, removed in enumerate(is_removed) if not removed]
+    behind_end = (index for index in indices if index >= len(indices))
+    return [next(behind_end) if is_removed[index] else index for index in range(len(indices))]
 
 
 def record_candidates(state: BeamState, candidates: Candidates, eos: int) -> BeamStep:

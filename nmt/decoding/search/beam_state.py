@@ -1,7 +1,8 @@
 """State of beam search: K active hypotheses per search, and the n best that have finished.
 
 Every value is a tensor with one row per search. Sentences can therefore leave and join a batch,
-and the search reads nothing back from the device except which sentences have finished.
+and the host reads only which searches are done, and their hypotheses. A search that is done has no
+active hypothesis, so more steps do not change its result.
 
 Shapes: see beam_search.py. Q searches, K beam size, C candidates per search, n hypotheses to
 return, T maximum target length, S source length.
@@ -10,6 +11,7 @@ return, T maximum target length, S source length.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, TypeVar
 
@@ -18,8 +20,11 @@ from torch import Tensor
 
 from nmt.config.sections.decode import DecodeConfig
 from nmt.models.interface import BatchedTensors
+from nmt.models.kernels.selection import is_launch_bound
 
 StopRule = Literal["bounded", "exact", "first", "beam"]
+NEGATIVE_INFINITY = torch.tensor(-math.inf)
+"""On the host, because a number would become a tensor on the device first."""
 MIN_COVERAGE = 1e-3
 """Lower bound of the attention of a source token in the coverage penalty."""
 
@@ -60,6 +65,27 @@ class Ranking:
         return self.beta * (1 - uncovered).clamp_min(MIN_COVERAGE).log().sum(-1)
 
 
+@dataclass(frozen=True)
+class SearchRules:
+    """When hypotheses and searches end, and how finished hypotheses are ranked."""
+
+    eos: int
+    """Token that ends a hypothesis."""
+    stop: StopRule
+    """When a search is over; see docs/decoding.md."""
+    ranking: Ranking
+    """Score of finished hypotheses."""
+
+    def penalties(self, max_lengths: Tensor, longest: int) -> Tensor:
+        """Return the table `BeamState.penalties` for Q maximum lengths, up to length `longest`."""
+        lengths = torch.arange(longest + 1, device=max_lengths.device).expand(len(max_lengths), -1)
+        reachable = max_lengths[:, None].expand_as(lengths)
+        if self.stop == "bounded":
+            reachable = torch.minimum(reachable, lengths + lengths // 2 + 5)
+        penalty = self.ranking.length_penalty
+        return torch.stack([penalty(lengths), penalty(reachable)], 2).float()
+
+
 class Candidates(NamedTuple):
     """Continuations of the active hypotheses, best first."""
 
@@ -75,10 +101,22 @@ class Extension(NamedTuple):
     """Result of `BeamState.extend`."""
 
     state: BeamState
-    origins: Tensor
-    """Q x K indices of the previous hypotheses that the active ones continue."""
+    rows: Tensor
+    """Q x K previous hypotheses that the active ones continue, as indices of all Q x K."""
     tokens: Tensor
     """Q x K newest tokens of the active hypotheses."""
+
+
+class FinishedHypotheses(NamedTuple):
+    """The finished hypotheses of Q searches on the host, best first."""
+
+    is_done: list[bool]
+    """Whether each search is done."""
+    scores: list[list[float]]
+    """n scores per search; -inf if there are fewer hypotheses."""
+    log_probs: list[list[float]]
+    tokens: list[list[list[int]]]
+    """T tokens of each hypothesis, of which eos ends the hypothesis."""
 
 
 @dataclass(frozen=True)
@@ -97,35 +135,58 @@ class BeamState(BatchedTensors):
     """Q x n scores of the best finished hypotheses, best first; -inf if there are fewer."""
     finished_log_probs: Tensor
     """Q x n."""
-    finished_lengths: Tensor
-    """Q x n numbers of tokens, without eos."""
     finished_tokens: Tensor
-    """Q x n x T."""
-    num_finished: Tensor
-    """Q: number of hypotheses that have finished, including those that are not among the best."""
+    """Q x n x T; eos ends each hypothesis."""
+    penalties: Tensor
+    """Q x (T + 1) x 2: length penalty of each length, and that of the length that an active
+    hypothesis of this length can reach by the stop rule."""
+    penalty: Tensor
+    """Q x 2: the row of `penalties` for `lengths`."""
+    first_rows: Tensor
+    """Q x 1: index of the first of the K hypotheses among all Q x K."""
+    num_finished: Tensor | None = None
+    """Q: number of hypotheses that have finished, including those that are not among the best; None
+    unless the stop rule counts them."""
     uncovered: Tensor | None = None
     """Q x K x S: attention that each source token lacks to a sum of 1; 0 on padding."""
 
     @classmethod
-    def start(cls, max_lengths: Tensor, longest: int, beam_size: int, n: int) -> BeamState:
+    def start(
+        cls, max_lengths: Sequence[int], beam_size: int, n: int, rules: SearchRules, like: Tensor
+    ) -> BeamState:
         """Return the state before the first step: one empty hypothesis per search.
 
-        `longest` is the largest of the Q `max_lengths`; the host does not read it from the device.
+        The state is on the device of `like`.
         """
-        searches = len(max_lengths)
-        log_probs = torch.full((searches, beam_size), -math.inf, device=max_lengths.device)
+        device, longest, searches = like.device, max(max_lengths), len(max_lengths)
+        limits = torch.tensor(max_lengths).to(device, non_blocking=True)
+        log_probs = torch.full((searches, beam_size), -math.inf, device=device)
         log_probs[:, 0] = 0.0
+        tokens = limits.new_full((searches, beam_size, longest), rules.eos)
+        penalties = rules.penalties(limits, longest)
         return cls(
-            max_lengths=max_lengths,
-            lengths=torch.zeros_like(max_lengths),
+            max_lengths=limits,
+            lengths=torch.zeros_like(limits),
             log_probs=log_probs,
-            tokens=max_lengths.new_zeros(searches, beam_size, longest),
+            tokens=tokens,
             finished_scores=log_probs.new_full((searches, n), -math.inf),
             finished_log_probs=log_probs.new_full((searches, n), -math.inf),
-            finished_lengths=max_lengths.new_zeros(searches, n),
-            finished_tokens=max_lengths.new_zeros(searches, n, longest),
-            num_finished=torch.zeros_like(max_lengths),
+            finished_tokens=tokens[:, :1].repeat(1, n, 1),
+            penalties=penalties,
+            penalty=penalties[:, 0],
+            first_rows=_first_rows(searches, beam_size, device),
+            num_finished=torch.zeros_like(limits) if rules.stop == "beam" else None,
         )
+
+    def select(self, rows: Tensor) -> BeamState:
+        """Return the state of the searches with these indices, in this order."""
+        return replace(super().select(rows), first_rows=self.first_rows[: len(rows)])
+
+    def join(self, other: BeamState) -> BeamState:
+        """Return the searches of both states, those of `other` last."""
+        joined = super().join(other)
+        rows = _first_rows(len(joined.lengths), self.beam_size, self.lengths.device)
+        return replace(joined, first_rows=rows)
 
     @property
     def beam_size(self) -> int:
@@ -142,67 +203,102 @@ class BeamState(BatchedTensors):
         assert self.uncovered is not None
         return replace(self, uncovered=(self.uncovered - weights).clamp_min(0))
 
-    def extend(self, candidates: Candidates, eos: int, ranking: Ranking) -> Extension:
+    def extend(self, candidates: Candidates, rules: SearchRules) -> Extension:
         """Extend the hypotheses by one token.
 
         Of the first K candidates, those that end with eos are finished. The first K of all
         candidates that do not end become the active hypotheses.
         """
         k = self.beam_size
-        is_eos = candidates.tokens == eos
+        log_probs, origins, newest = candidates
+        rows = origins + self.first_rows
+        is_active = newest != rules.eos
         lengths = self.lengths + 1
-        state = self._with_finished(candidates, is_eos, lengths, ranking)
-        active = is_eos.int().argsort(dim=1, stable=True)[:, :k]
-        origins = candidates.origins.gather(1, active)
-        newest = candidates.tokens.gather(1, active)
-        tokens = self.tokens.gather(1, origins[:, :, None].expand_as(self.tokens))
+        penalty = self.penalties.gather(1, lengths[:, None, None].expand(-1, 1, 2))[:, 0]
+        state = replace(self, lengths=lengths, penalty=penalty)
+        can_look = not is_launch_bound(newest.device.type)
+        if can_look and bool(is_active.all()):
+            log_probs, rows, newest = log_probs[:, :k], rows[:, :k], newest[:, :k]
+        else:
+            state = state._with_finished(log_probs, rows, is_active, rules.ranking)
+            active = is_active.sort(dim=1, descending=True, stable=True).indices[:, :k]
+            log_probs = torch.where(is_active, log_probs, NEGATIVE_INFINITY).gather(1, active)
+            rows, newest = rows.gather(1, active), newest.gather(1, active)
+        tokens = self._rows_of(self.tokens, rows)
         position = self.lengths[:, None, None].expand(-1, k, 1)
         tokens.scatter_(2, position, newest[:, :, None])
-        log_probs = candidates.log_probs.masked_fill(is_eos, -math.inf).gather(1, active)
-        state = replace(state, lengths=lengths, log_probs=log_probs, tokens=tokens)
+        state = replace(state, log_probs=log_probs, tokens=tokens)
         if self.uncovered is not None:
-            rows = origins[:, :, None].expand_as(self.uncovered)
-            state = replace(state, uncovered=self.uncovered.gather(1, rows))
-        return Extension(state, origins, newest)
+            state = replace(state, uncovered=self._rows_of(self.uncovered, rows))
+        return Extension(state, rows, newest)
+
+    def _rows_of(self, values: Tensor, rows: Tensor) -> Tensor:
+        """Return Q x K x ... values of the hypotheses with indices `rows` among all Q x K."""
+        selected = values.flatten(0, 1).index_select(0, rows.flatten())
+        return selected.view(*rows.shape, *values.shape[2:])
 
     def _with_finished(
-        self, candidates: Candidates, is_eos: Tensor, lengths: Tensor, ranking: Ranking
+        self, log_probs: Tensor, rows: Tensor, is_active: Tensor, ranking: Ranking
     ) -> BeamState:
-        """Return the state with the first K candidates that end added to the finished ones."""
-        log_probs, origins = (tensor[:, : self.beam_size] for tensor in candidates[:2])
-        is_finished = is_eos[:, : self.beam_size] & (log_probs > -math.inf)
-        if log_probs.device.type == "cpu" and not bool(is_finished.any()):
+        """Return the state with the first K candidates that end added to the finished ones.
+
+        `log_probs`, `rows` and `is_active` are Q x C; the lengths include the newest tokens.
+        """
+        k, n = self.beam_size, self.finished_scores.size(1)
+        log_probs, rows, is_active = log_probs[:, :k], rows[:, :k], is_active[:, :k]
+        if not is_launch_bound(rows.device.type) and bool(is_active.all()):
             return self
-        scores = log_probs / ranking.length_penalty(lengths)[:, None]
+        scores = log_probs / self.penalty[:, :1]
         if self.uncovered is not None:
-            scores = scores + ranking.coverage_penalty(self.uncovered).gather(1, origins)
-        scores = torch.cat([self.finished_scores, scores.masked_fill(~is_finished, -math.inf)], 1)
-        best_scores, best = scores.topk(self.finished_scores.size(1), 1)
-        tokens = self.tokens.gather(1, origins[:, :, None].expand_as(self.tokens))
-        lengths_without_eos = self.lengths[:, None].expand_as(log_probs)
-
-        def keep_best(old: Tensor, new: Tensor) -> Tensor:
-            return torch.cat([old, new], 1).gather(1, best)
-
+            scores = scores + self._rows_of(ranking.coverage_penalty(self.uncovered), rows)
+        scores = scores.masked_fill(is_active, -math.inf)
+        best_scores, best = torch.cat([self.finished_scores, scores], 1).topk(n, 1)
+        tokens = torch.cat([self.finished_tokens, self._rows_of(self.tokens, rows)], 1)
         best_rows = best[:, :, None].expand(-1, -1, tokens.size(2))
-        return replace(
+        state = replace(
             self,
             finished_scores=best_scores,
-            finished_log_probs=keep_best(self.finished_log_probs, log_probs),
-            finished_lengths=keep_best(self.finished_lengths, lengths_without_eos),
-            finished_tokens=torch.cat([self.finished_tokens, tokens], 1).gather(1, best_rows),
-            num_finished=self.num_finished + is_finished.sum(1),
+            finished_log_probs=torch.cat([self.finished_log_probs, log_probs], 1).gather(1, best),
+            finished_tokens=tokens.gather(1, best_rows),
+        )
+        if self.num_finished is None:
+            return state
+        count = (scores > -math.inf).sum(1)
+        return replace(state, num_finished=self.num_finished + count)
+
+    def is_done(self, stop: StopRule) -> Tensor:
+        """Return Q bool: whether each search is over by the stop rule of docs/decoding.md.
+
+        A search without active hypotheses is over, as at its maximum length.
+        """
+        best = self.log_probs.amax(1)
+        worst_finished = self.finished_scores[:, -1]
+        if stop == "first":
+            return (worst_finished > -math.inf) | (best == -math.inf)
+        if stop == "beam":
+            assert self.num_finished is not None
+            return (self.num_finished >= self.beam_size) | (best == -math.inf)
+        return worst_finished >= best / self.penalty[:, 1]
+
+    def without_active(self, is_done: Tensor) -> BeamState:
+        """Return the state without active hypotheses in the searches that are done (Q bool)."""
+        return replace(self, log_probs=self.log_probs.masked_fill(is_done[:, None], -math.inf))
+
+    def to_host(self, is_done: Tensor) -> FinishedHypotheses:
+        """Return the finished hypotheses and `is_done` (Q bool); wait once for the device."""
+        n = self.finished_scores.size(1)
+        numbers = torch.stack([self.finished_scores, self.finished_log_probs], 1).flatten(1)
+        parts = [is_done[:, None], numbers.view(torch.int32), self.finished_tokens.flatten(1)]
+        packed = torch.cat([part.long() for part in parts], 1).cpu()
+        floats = packed[:, 1 : 1 + 2 * n].int().view(torch.float32)
+        return FinishedHypotheses(
+            is_done=packed[:, 0].bool().tolist(),
+            scores=floats[:, :n].tolist(),
+            log_probs=floats[:, n:].tolist(),
+            tokens=packed[:, 1 + 2 * n :].reshape(len(packed), n, -1).tolist(),
         )
 
-    def is_done(self, stop: StopRule, ranking: Ranking) -> Tensor:
-        """Return Q bool: whether each search is over by the stop rule of docs/decoding.md."""
-        is_done = self.lengths >= self.max_lengths
-        worst = self.finished_scores[:, -1]
-        if stop == "first":
-            return is_done | (worst > -math.inf)
-        if stop == "beam":
-            return is_done | (self.num_finished >= self.beam_size)
-        reachable = self.max_lengths
-        if stop == "bounded":
-            reachable = torch.minimum(reachable, self.lengths + self.lengths // 2 + 5)
-        return is_done | (worst >= self.log_probs.amax(1) / ranking.length_penalty(reachable))
+
+def _first_rows(searches: int, beam_size: int, device: torch.device) -> Tensor:
+    """Return Q x 1: 0, K, 2 K, ..."""
+    return torch.arange(0, searches * beam_size, beam_size, device=device)[:, None]

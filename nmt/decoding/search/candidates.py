@@ -25,6 +25,7 @@ from nmt.decoding.search.beam_state import Candidates
 from nmt.decoding.search.logits_processors import DecodingStep, SearchComponent
 from nmt.decoding.search.request_queue import Request
 from nmt.models.interface import BatchedTensors
+from nmt.models.kernels.selection import is_launch_bound
 
 BLOCK_SIZE = 64
 """Number of log-probabilities per block in `top_candidates`."""
@@ -128,19 +129,24 @@ def end_at_max_length(candidates: Candidates, log_probs: Tensor, step: DecodingS
 
     Pads the candidates to K if the vocabulary is smaller than the beam.
     """
-    missing = max(0, step.state.beam_size - candidates.log_probs.size(1))
-    scores = F.pad(candidates.log_probs, (0, missing), value=-math.inf)
-    origins = F.pad(candidates.origins, (0, missing))
-    tokens = F.pad(candidates.tokens, (0, missing))
+    missing = step.state.beam_size - candidates.log_probs.size(1)
+    if missing > 0:
+        candidates = Candidates(
+            F.pad(candidates.log_probs, (0, missing), value=-math.inf),
+            F.pad(candidates.origins, (0, missing)),
+            F.pad(candidates.tokens, (0, missing)),
+        )
+    if not any(step.is_last_step):
+        return candidates
     is_last_step = (step.state.max_lengths == step.state.lengths + 1)[:, None]
     totals = step.state.log_probs[:, : log_probs.size(1)]
     ended = (log_probs[:, :, step.eos] + totals).sort(1, descending=True)
-    unused = scores.size(1) - log_probs.size(1)
+    unused = candidates.log_probs.size(1) - log_probs.size(1)
     ended_scores = F.pad(ended.values, (0, unused), value=-math.inf)
     return Candidates(
-        torch.where(is_last_step, ended_scores, scores),
-        torch.where(is_last_step, F.pad(ended.indices, (0, unused)), origins),
-        torch.where(is_last_step, step.eos, tokens),
+        torch.where(is_last_step, ended_scores, candidates.log_probs),
+        torch.where(is_last_step, F.pad(ended.indices, (0, unused)), candidates.origins),
+        torch.where(is_last_step, step.eos, candidates.tokens),
     )
 
 
@@ -231,31 +237,41 @@ def random_numbers(source: Sequence[int], seed: int, samples: int, length: int) 
 def top_candidates(log_probs: Tensor, totals: Tensor, count: int) -> Candidates:
     """Return the `count` best sums of a row's total and a log-probability, best first.
 
-    `log_probs` is Q x R x V, `totals` Q x R. Returns at most R V candidates per search. The best
-    sums lie in the `count` blocks with the largest maxima, so only these blocks are sorted.
+    `log_probs` is Q x R x V, `totals` Q x R. Returns at most R V candidates per search.
     """
-    searches, rows, vocab_size = log_probs.shape
+    rows, vocab_size = log_probs.shape[1:]
     blocks = vocab_size // BLOCK_SIZE
-    if rows * blocks <= 2 * count:
+    if not is_launch_bound(log_probs.device.type) and rows * blocks > 2 * count:
+        best, index = _top_of_blocks(log_probs, totals, count)
+    else:
         sums = (log_probs + totals[:, :, None]).flatten(1)
         best, index = sums.topk(min(count, sums.size(1)), 1)
-        return Candidates(best, index // vocab_size, index % vocab_size)
-    in_blocks = log_probs[:, :, : blocks * BLOCK_SIZE].view(searches, rows, blocks, BLOCK_SIZE)
+    return Candidates(best, index // vocab_size, index % vocab_size)
+
+
+def _top_of_blocks(log_probs: Tensor, totals: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """Return the sums of `top_candidates` and their indices among the R V of a search.
+
+    The best sums lie in the `count` blocks with the largest maxima, so only these blocks and the
+    tail behind the last block are sorted. On a CPU this takes a fifth of the time of a full sort.
+    """
+    searches, rows, vocab_size = log_probs.shape
+    blocks, tail_size = divmod(vocab_size, BLOCK_SIZE)
+    end = blocks * BLOCK_SIZE
+    in_blocks = log_probs[:, :, :end].view(searches, rows, blocks, BLOCK_SIZE)
     maxima = in_blocks.amax(3) + totals[:, :, None]
     best_blocks = maxima.flatten(1).topk(count, 1).indices
-    row, block = best_blocks // blocks, best_blocks % blocks
-    search = torch.arange(searches, device=best_blocks.device)[:, None]
-    block_sums = in_blocks[search, row, block] + totals.gather(1, row)[:, :, None]
-    tail_sums = log_probs[:, :, blocks * BLOCK_SIZE :] + totals[:, :, None]
-    best, index = torch.cat([block_sums.flatten(1), tail_sums.flatten(1)], 1).topk(count, 1)
-    is_in_block = index < count * BLOCK_SIZE
-    block_index = (index // BLOCK_SIZE).clamp_max(count - 1)
-    tail_index = (index - count * BLOCK_SIZE).clamp_min(0)
-    tail_size = max(1, vocab_size % BLOCK_SIZE)
-    token_in_block = block.gather(1, block_index) * BLOCK_SIZE + index % BLOCK_SIZE
-    token_in_tail = blocks * BLOCK_SIZE + tail_index % tail_size
-    return Candidates(
-        best,
-        torch.where(is_in_block, row.gather(1, block_index), tail_index // tail_size),
-        torch.where(is_in_block, token_in_block, token_in_tail),
-    )
+    row = best_blocks // blocks
+    begins = best_blocks * BLOCK_SIZE + row * tail_size
+    indices = begins[:, :, None] + torch.arange(BLOCK_SIZE, device=begins.device)
+    block_log_probs = log_probs.flatten(1).gather(1, indices.flatten(1)).view_as(indices)
+    sums = (block_log_probs + totals.gather(1, row)[:, :, None]).flatten(1)
+    indices = indices.flatten(1)
+    if tail_size:
+        tail_sums = log_probs[:, :, end:] + totals[:, :, None]
+        tail = torch.arange(end, vocab_size, device=begins.device)
+        tail_indices = torch.arange(rows, device=begins.device)[:, None] * vocab_size + tail
+        sums = torch.cat([sums, tail_sums.flatten(1)], 1)
+        indices = torch.cat([indices, tail_indices.flatten().expand(searches, -1)], 1)
+    best, position = sums.topk(count, 1)
+    return best, indices.gather(1, position)

@@ -41,6 +41,8 @@ class DecodingStep:
     """Q x R x V log-probabilities of the model, before any processor."""
     eos: int
     """Index of eos in the last dimension of the log-probabilities."""
+    is_last_step: Sequence[bool]
+    """B: whether the hypotheses of each sentence reach their maximum length."""
 
 
 class SearchComponent:
@@ -76,11 +78,16 @@ class LogitsProcessor(SearchComponent, ABC):
 class ForbiddenTokens(LogitsProcessor):
     """Forbids tokens anywhere in a translation (`decode.forbid`)."""
 
-    def __init__(self, tokens: Sequence[int]) -> None:
-        self.tokens = torch.tensor(tokens, dtype=torch.int64)
+    def __init__(self, tokens: Sequence[int] | Tensor) -> None:
+        self.tokens = torch.as_tensor(tokens, dtype=torch.int64)
+
+    def start(
+        self, requests: Sequence[Request], groups: int, device: torch.device
+    ) -> ForbiddenTokens:
+        return ForbiddenTokens(self.tokens.to(device, non_blocking=True))
 
     def __call__(self, log_probs: Tensor, step: DecodingStep) -> Tensor:
-        return log_probs.index_fill_(2, self.tokens.to(log_probs.device), -math.inf)
+        return log_probs.index_fill_(2, self.tokens, -math.inf)
 
 
 class MinimumLength(LogitsProcessor):

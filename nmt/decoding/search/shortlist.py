@@ -126,11 +126,11 @@ class ShortlistVocabulary(OutputVocabulary):
         device = self.output.bias.device
         width = max(map(len, self.lists))
         rows = [np.pad(ids, (0, width - len(ids)), constant_values=ids[0]) for ids in self.lists]
-        self.tokens = torch.from_numpy(np.stack(rows)).to(device)
-        lengths = torch.tensor([[len(ids)] for ids in self.lists], device=device)
-        padding = torch.zeros(self.tokens.shape, device=device)
-        padding[torch.arange(width, device=device) >= lengths] = -math.inf
-        self._padding = padding
+        self.tokens = torch.from_numpy(np.stack(rows)).to(device, non_blocking=True)
+        lengths = torch.tensor([[len(ids)] for ids in self.lists])
+        is_padding = (torch.arange(width) >= lengths).to(device, non_blocking=True)
+        self._padding = torch.zeros_like(is_padding, dtype=torch.float32)
+        self._padding.masked_fill_(is_padding, -math.inf)
         self._restricted_logits: Callable[[Tensor], Tensor] = self.output.restricted_to(self.tokens)
 
     def _with(self, lists: Sequence[TokenIds]) -> ShortlistVocabulary:
@@ -142,8 +142,8 @@ class ShortlistVocabulary(OutputVocabulary):
             [self.shortlist.token_ids(r.source, r.constraints.tokens) for r in requests]
         )
 
-    def select(self, sentences: Tensor) -> ShortlistVocabulary:
-        return self._with([self.lists[b] for b in sentences.tolist()])
+    def select(self, sentences: Sequence[int]) -> ShortlistVocabulary:
+        return self._with([self.lists[b] for b in sentences])
 
     def join(self, other: ShortlistVocabulary) -> ShortlistVocabulary:
         return self._with(self.lists + other.lists)
@@ -154,7 +154,8 @@ class ShortlistVocabulary(OutputVocabulary):
         return self._restricted_logits(rows).float().add_(self._padding[:, None]).flatten(0, 1)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        log_probs = self.logits(hidden).log_softmax(-1)
+        logits = self.logits(hidden)
+        log_probs = torch.log_softmax(logits, -1, out=logits)
         if not self.expand:
             return log_probs
         log_probs = log_probs.view(len(self.lists), -1, log_probs.size(-1))

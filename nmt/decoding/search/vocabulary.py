@@ -29,7 +29,7 @@ class OutputVocabulary(ABC):
         """Return the vocabulary of new sentences."""
         return self
 
-    def select(self, sentences: Tensor) -> Self:
+    def select(self, sentences: Sequence[int]) -> Self:
         """Return the vocabulary of the sentences with these indices, in this order."""
         return self
 
@@ -60,5 +60,7 @@ class FullVocabulary(OutputVocabulary):
         return logits.index_fill_(-1, self._never_output, -math.inf)
 
     def log_probs(self, hidden: Tensor) -> Tensor:
-        """Return ... x V log-probabilities of ... x D hidden vectors."""
-        return self.logits(hidden).log_softmax(-1)
+        """Return ... x V log-probabilities of ... x D hidden vectors, without gradients."""
+        logits = self.logits(hidden)
+        # in place, because new memory for all logits costs as much time as the softmax
+        return torch.log_softmax(logits, -1, out=logits)

@@ -96,6 +96,15 @@ def step_loop(device_type: str) -> AbstractContextManager[None]:
     return deferred_gradients() if find_kernel("step_product", device_type) else nullcontext()
 
 
+def is_launch_bound(device_type: str) -> bool:
+    """Return whether a decoding step waits for the start of kernels more than for their results.
+
+    Such a device takes few large operators and few reads of the host. A CPU takes operators that
+    save arithmetic, and it may look at results for free.
+    """
+    return device_type != "cpu"
+
+
 def is_fused_lstm_available(device_type: str) -> bool:
     """Return whether `nn.LSTM` runs on this device type under the active autocast, if any.
 
