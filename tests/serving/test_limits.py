@@ -16,6 +16,7 @@ from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import Translation
 from nmt.decoding.translator import TranslatorFeatures
 from nmt.errors import ConfigError, DataError, RunError
+from nmt.serving import request_records
 from nmt.serving.admission.api_keys import ApiKeys, add_key
 from nmt.serving.admission.rate_limit import RateLimit, client_of_address
 from nmt.serving.service import ServiceLimits
@@ -292,6 +293,29 @@ def test_access_log_has_no_tokens_of_files(make_client: MakeClient) -> None:
     assert client.get(answer["translatedFileUrl"]).content == b"3 2 1"
     assert json.loads(log[-1])["path"] == "/download_file/{token}/{name}"
     assert "sesame" not in "".join(log)
+
+
+def test_access_log_continues_in_a_new_file_after_a_rename(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request_records, "REOPEN_SECONDS", 0.0)
+    file, old_file = tmp_path / "log", tmp_path / "log.1"
+    write = request_records.write_access_log(file)
+    write("first")
+    write("second")
+    file.rename(old_file)
+    write("third")
+    assert old_file.read_text() == "first\nsecond\n"
+    assert file.read_text() == "third\n"
+
+
+def test_access_log_appends_to_an_old_file(tmp_path: Path) -> None:
+    file = tmp_path / "log"
+    for line in ("first", "second"):
+        write = request_records.write_access_log(file)
+        write(line)
+        write(line)
+    assert file.read_text() == "first\nfirst\nsecond\nsecond\n"
 
 
 def test_metrics_count_requests_and_characters(make_client: MakeClient) -> None:
