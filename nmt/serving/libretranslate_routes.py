@@ -94,14 +94,20 @@ def libretranslate_router(service: Service) -> APIRouter:
             supported = ", ".join(FILE_PARSERS)
             raise HTTPException(400, f"file: expected a name in {supported}, got {suffix!r}")
         service.check_length(request, [text])
-        route = service.find_route(parameters.source, parameters.target)
+        if parameters.source != AUTO:
+            service.find_route(parameters.source, parameters.target)
 
-        def work(job: Job) -> str:
-            [[translation]] = translate_documents([parse(text)], route, 1, job)
-            return translation
+        def work(job: Job) -> tuple[str, str]:
+            document, source = parse(text), parameters.source
+            if source == AUTO:
+                content = "\n".join(document.segments)
+                source, _ = service.routes.detect_source(content, parameters.target)
+            route = service.routes.find(source, parameters.target)
+            [[translation]] = translate_documents([document], route, 1, job)
+            return translation, route.target
 
-        translation = await service.run(request, text.count("\n") + 1, work)
-        translated_name = f"{PurePosixPath(name).stem}_{route.target}{suffix}"
+        translation, target = await service.run(request, text.count("\n") + 1, work)
+        translated_name = f"{PurePosixPath(name).stem}_{target}{suffix}"
         token = service.translated_files.add(translated_name, translation.encode("utf-8"))
         url = f"{request.base_url}download_file/{token}/{quote(translated_name)}"
         return JSONResponse({"translatedFileUrl": url})

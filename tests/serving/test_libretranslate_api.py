@@ -210,6 +210,25 @@ def test_translate_file_url_returns_the_translation(client: TestClient) -> None:
     error_of(client.get("/download_file/unknown/a.txt"), 404)
 
 
+def test_translate_file_detects_the_language(client: TestClient) -> None:
+    parameters = {**PAIR, "source": "auto"}
+    files = {"file": ("a.txt", b"1 2 3\n")}
+    answer = client.post("/translate_file", data=parameters, files=files).json()
+    assert client.get(answer["translatedFileUrl"]).content == b"3 2 1\n"
+    unsupported = {**parameters, "target": "xx"}
+    response = client.post("/translate_file", data=unsupported, files=files)
+    assert error_of(response, 400).startswith("target: expected one of")
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\f", "\x85", "\v"])
+def test_translate_line_ends_at_a_line_feed_only(client: TestClient, separator: str) -> None:
+    parameters = {"q": f"1 2{separator}3\r\n4 5", **PAIR}
+    answer = client.post("/translate", json=parameters).json()
+    first, second = answer["translatedText"].split("\r\n")
+    assert separator not in first
+    assert second == "5 4"
+
+
 @pytest.mark.parametrize(
     ("files", "message"),
     [

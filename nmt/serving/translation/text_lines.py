@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from nmt.serving.aligned_translation import AlignedTranslation
+
+LINE = re.compile(r"[^\n]*\n|[^\n]+")
+"""A line with its end. As in files, only a line feed ends a line (nmt.data.text.reader)."""
 
 
 class TextLines:
@@ -15,7 +19,7 @@ class TextLines:
         """Lines with text, in order; blank lines are left out."""
         self._spaces = [""]
         """White space before each line and after the last, with line ends and blank lines."""
-        for raw in text.splitlines(keepends=True):
+        for raw in LINE.findall(text):
             line = raw.strip()
             begin = len(raw) - len(raw.lstrip())
             self._spaces[-1] += raw[:begin]
