@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import torch
 from operator_modes import OperatorCounter, SavedBytes, count_operators, fake_mode
+from torch._dynamo.utils import counters
 
 from nmt.config.model_config import TransformerConfig
 from nmt.config.schema import Config
@@ -78,7 +79,7 @@ class UpdateCounts(NamedTuple):
 
 
 class GraphCounts(NamedTuple):
-    """Result of torch._dynamo.explain for the model with its loss."""
+    """Graphs of the parts that `train.compile` compiles."""
 
     graphs: int
     breaks: int
@@ -234,14 +235,20 @@ def minimum_bytes_per_token(model: TransformerConfig) -> int:
     return model.num_layers * (encoder + decoder) + 2 * (dropout + norm)
 
 
-def explain_graphs(config: Config, vocab_size: int = 100) -> GraphCounts:
-    """Return the graphs and graph breaks of the model with its loss, on real tensors."""
+def count_graphs(config: Config, vocab_size: int = 100) -> GraphCounts:
+    """Return the graphs and graph breaks of the parts that training compiles, on real tensors."""
     module = ModelWithLoss(build(config, vocab_size), config.train.label_smoothing).train()
-    torch._dynamo.reset()
-    explained = torch._dynamo.explain(module)(make_batch(2, EXPLAINED_LENGTH))
-    reasons = [str(reason.reason).splitlines()[0] for reason in explained.break_reasons]
-    torch._dynamo.reset()
-    return GraphCounts(explained.graph_count, explained.graph_break_count, reasons)
+    parts = module.model.compiled_parts
+    torch.compiler.reset()
+    counters.clear()
+    for part in [module] if parts is None else parts:
+        part.forward = torch.compile(part.forward, backend="eager", dynamic=True)
+    module(make_batch(2, EXPLAINED_LENGTH))
+    reasons = [str(reason).splitlines()[0] for reason in counters["graph_break"]]
+    breaks = sum(counters["graph_break"].values())
+    graphs = counters["stats"]["unique_graphs"]
+    torch.compiler.reset()
+    return GraphCounts(graphs, breaks, reasons)
 
 
 def narrow(setting: dict[str, Any]) -> dict[str, Any]:
@@ -260,7 +267,7 @@ def describe(title: str, setting: dict[str, Any]) -> tuple[list[str], list[str],
     config, vocab_size = make_config(setting), setting["vocab_size"]
     update, forward = count_update(config, vocab_size), count_forward_on_gpu(config, vocab_size)
     decoding = count_decoding(config, vocab_size)
-    graphs = explain_graphs(make_config(narrow(setting)))
+    graphs = count_graphs(make_config(narrow(setting)))
     saved = saved_bytes_per_token(config, vocab_size)
     with fake_mode():
         flops = count_flops(build(config, vocab_size))

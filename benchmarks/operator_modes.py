@@ -126,8 +126,6 @@ class HostReads(TorchFunctionMode):
             if tensor.device.type == self.counter.device_type:
                 self.counter.synchronizations[f"{func.__name__} {call_site()}"] += 1
             return HOST_READS[func](tensor)
-        if func in (Tensor.cpu, Tensor.numpy) and args[0].device.type != "cpu":
-            self.counter.synchronizations[f"{func.__name__} {call_site()}"] += 1
         if func is F.dropout:
             return _dropout(*args, **kwargs)
         if func is F.scaled_dot_product_attention:

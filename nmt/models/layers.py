@@ -241,7 +241,8 @@ def dropout(inputs: Tensor, rate: float) -> Tensor:
 @with_kernel
 def relu_dropout(inputs: Tensor, rate: float) -> Tensor:
     """Return the dropout of relu(inputs)."""
-    return F.dropout(F.relu(inputs), rate)
+    # this order saves the mask and the result for the backward pass, not the result of relu, too
+    return F.relu(F.dropout(inputs, rate))
 
 
 def variational_dropout_mask(like: Tensor, rate: float) -> Tensor:

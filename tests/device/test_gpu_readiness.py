@@ -106,3 +106,10 @@ def test_decoding_step_of_six_layers_launches_at_most_150(script: Any) -> None:
 def test_decoding_steps_mostly_do_not_wait(script: Any) -> None:
     counter = script.count_decoding(script.make_config(TRANSFORMER), VOCAB, steps=8)
     assert counter.synchronizations.total() <= 8 / 2
+
+
+def test_transformer_saves_little_more_than_the_minimum(script: Any) -> None:
+    sizes = {"d_model": 64, "d_ff": 256, "num_heads": 4}
+    config = script.make_config({**TRANSFORMER, **sizes})
+    saved = script.saved_bytes_per_token(config, VOCAB, length=9)
+    assert saved <= 1.2 * script.minimum_bytes_per_token(config.model)
