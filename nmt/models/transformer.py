@@ -14,7 +14,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import torch
@@ -254,13 +253,22 @@ class TransformerMemory(Memory):
     values: tuple[Tensor, ...]
     """B x G x S x d for each layer."""
 
-    @cached_property
-    def bias(self) -> Tensor:
-        """B x 1 x S: 0 for real tokens and -inf for padding, in the type of the keys."""
-        bias = self.keys[0].new_zeros(self.mask.shape)
-        return bias.masked_fill(~self.mask, -math.inf)[:, None]
+    bias: Tensor
+    """B x 1 x S: 0 for real tokens and -inf for padding, in the type of the keys."""
 
-    @cached_property
+    @classmethod
+    def of(
+        cls, mask: Tensor, keys: tuple[Tensor, ...], values: tuple[Tensor, ...]
+    ) -> TransformerMemory:
+        """Return the memory with the bias of its mask."""
+        bias = keys[0].new_zeros(mask.shape).masked_fill(~mask, -math.inf)
+        return cls(mask, keys, values, bias[:, None])
+
+    def join(self, other: TransformerMemory) -> TransformerMemory:
+        """Return the sentences of both, those of `other` last."""
+        joined = super().join(other)
+        return TransformerMemory.of(joined.mask, joined.keys, joined.values)
+
     def by_layer(self) -> list[CrossAttentionMemory]:
         """Return keys, values and mask for each decoder layer."""
         mask = self.mask[:, None, None]
@@ -318,14 +326,14 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         if not self.training and not is_launch_bound(src.device.type):
             # store the transposed layout, which all decoding steps read (see KVCache)
             keys = tuple(layer_keys.contiguous() for layer_keys in keys)
-        return TransformerMemory(mask, keys, values)
+        return TransformerMemory.of(mask, keys, values)
 
     def decode(
         self, memory: TransformerMemory, tgt_in: Tensor, trace: bool = False
     ) -> tuple[Tensor, Trace | None]:
         states = self.tgt(tgt_in, torch.arange(tgt_in.size(1), device=tgt_in.device))
         attentions: list[MultiHeadOutput | None] = []
-        for layer, source in zip(self.decoder_layers(), memory.by_layer, strict=True):
+        for layer, source in zip(self.decoder_layers(), memory.by_layer(), strict=True):
             states, attention = self._run_layer(layer, states, source, trace)
             attentions.append(attention)
         return self.decoder_norm(states), make_trace(attentions)
@@ -366,7 +374,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.tgt.forward_step(tokens.view(batch_size, k), state.position, state.length)
         caches: list[Any] = []
         attentions: list[MultiHeadOutput | None] = []
-        layers = zip(self.decoder_layers(), state.layers, memory.by_layer, strict=True)
+        layers = zip(self.decoder_layers(), state.layers, memory.by_layer(), strict=True)
         for layer, cache, source in layers:
             states, cache, attention = layer.forward_step(states, cache, step, source, trace)
             caches.append(cache)
