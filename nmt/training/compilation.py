@@ -85,6 +85,8 @@ class CompiledForward:
     def __init__(self, module: nn.Module, log: RunLog) -> None:
         self.module = module
         self.log = log
+        # The compiler itself reads `.grad` of the inputs of a part of the model.
+        warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
         self.plain: Callable[..., Any] = module.forward
         self.compiled: Callable[..., Any] | None = torch.compile(
             module.forward, backend=BACKEND, fullgraph=True, dynamic=True
@@ -129,9 +131,7 @@ def compile_training(
         part.forward = CompiledForward(part, log)
     module.train()
     try:
-        with warnings.catch_warnings(), parallel.gradient_sync(is_last=True):
-            # The compiler itself reads `.grad` of the inputs of a part of the model.
-            warnings.filterwarnings("ignore", message="The .grad attribute of a Tensor")
+        with parallel.gradient_sync(is_last=True):
             with precision.autocast():
                 losses = parallel(sample_batch(settings).to(precision.device))
             precision.backward(module.total(losses))
@@ -151,15 +151,16 @@ def compile_training(
 
 
 def sample_batch(settings: TrainConfig) -> MicroBatch:
-    """Return a small batch in which all sizes differ, so that none is a constant for the compiler.
+    """Return a batch in which all sizes differ, so that none is a constant for the compiler.
 
-    A size of 1 would be a constant, and equal sizes would share a symbol.
+    A size of 1 would be a constant, and equal sizes would share a symbol. The batch is as large as
+    a small one of training, because the compiler makes other code for a few tokens.
     """
-    pairs, src_length, tgt_length, num_targets = 3, 11, 7, 17
-    num_links = 5 if settings.guided_alignment > 0 else 0
+    pairs, src_length, tgt_length, num_targets = 37, 29, 23, 701
+    num_links = 401 if settings.guided_alignment > 0 else 0
     return MicroBatch(
         src=torch.ones(pairs, src_length, dtype=torch.int64),
-        src_len=torch.tensor([11, 6, 4]),
+        src_len=torch.arange(pairs) % src_length + 1,
         tgt_in=torch.ones(pairs, tgt_length, dtype=torch.int64),
         targets=torch.ones(num_targets, dtype=torch.int64),
         positions=torch.arange(num_targets),

@@ -182,6 +182,7 @@ class Trainer:
         is_compiled, reason = should_compile(self.settings, max_steps, device)
         if is_compiled:
             compile_training(self.parallel, self.settings, self.precision, self.log)
+            self.meter.reset()  # the first record is about the speed of updates
         elif reason:
             self.log.info(f"train.compile: off ({reason})")
 

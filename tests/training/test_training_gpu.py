@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from nmt.data.batching.loader import build_micro_batch, prefetch
 from nmt.device.precision import Precision
@@ -123,6 +126,65 @@ def test_skipped_step_does_not_wait_for_gpu(make_trainer: MakeTrainer) -> None:
         torch.cuda.set_sync_debug_mode("default")
     assert norm.isnan()
     assert all(torch.equal(a, b) for a, b in zip(before, trainer.model.parameters(), strict=True))
+
+
+TRANSFORMER = {"arch": "transformer", "d_model": 32, "d_ff": 64, "num_heads": 4, "num_layers": 2}
+
+
+def transformer_settings(**settings: Any) -> dict[str, Any]:
+    """Return the settings of a small Transformer."""
+    return {f"model__{key}": value for key, value in (TRANSFORMER | settings).items()}
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_train_step_does_not_wait_for_gpu(make_trainer: MakeTrainer, precision: str) -> None:
+    settings = transformer_settings(dropout=0.1) | {"train__ema": 0.9, "precision": precision}
+    trainer = make_trainer(device="cuda", **settings, **FLAGS)
+    batch = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
+    trainer.train_step(batch)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        trainer.train_step(batch)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.parametrize("kv_heads", [4, 2])
+def test_attention_with_padding_and_dropout_is_fused(
+    make_trainer: MakeTrainer, kv_heads: int
+) -> None:
+    """Without a fused backend, torch raises an error here."""
+    settings = transformer_settings(dropout=0.1, num_kv_heads=kv_heads) | {"precision": "bf16"}
+    trainer = make_trainer(device="cuda", **settings, **FLAGS)
+    batch = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
+    with sdpa_kernel([SDPBackend.FLASH_ATTENTION, SDPBackend.EFFICIENT_ATTENTION]):
+        losses, norm = trainer.train_step(batch)
+    assert losses.translation.isfinite()
+    assert norm.isfinite()
+
+
+def test_loss_and_gradients_equal_those_of_cpu(make_trainer: MakeTrainer) -> None:
+    gradients = {}
+    for device in ("cpu", "cuda"):
+        trainer = make_trainer(device, device=device, **transformer_settings(), **FLAGS)
+        batch = trainer.micro_batcher.build(trainer.corpus, batches_of(trainer)[0])
+        trainer.module.train()
+        losses = trainer.forward_backward(batch, 1)
+        weights = trainer.model.parameters()
+        grads = [weight.grad.cpu() for weight in weights if weight.grad is not None]
+        gradients[device] = [losses.translation.cpu(), *grads]
+    for first, second in zip(*gradients.values(), strict=True):
+        torch.testing.assert_close(first, second, rtol=1e-3, atol=1e-4)
+
+
+def test_compiled_training_reaches_loss_of_plain_training(make_trainer: MakeTrainer) -> None:
+    settings = transformer_settings() | FLAGS | {"precision": "bf16"}
+    losses = []
+    for choice in ("off", "on"):
+        trainer = make_trainer(choice, device="cuda", **settings, train__compile=choice)
+        trainer.train(lambda state: {"bleu": 0.0})
+        losses.append(validation_loss(trainer))
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 def test_pinned_prefetch_yields_planned_batches(make_trainer: MakeTrainer) -> None:
