@@ -104,7 +104,10 @@ def test_init_from_imported_model_states_default_peak(folder: Path, tmp_path: Pa
     assert "a tenth of the default of the architecture" in assert_success(result).err
     content = (tmp_path / "new.yaml").read_text(encoding="utf-8")
     assert '    # - {prefix: "general/train", weight: 1.0}\n' in content
-    parent = load_config(tmp_path / "new.yaml").train.parent
+    config = load_config(tmp_path / "new.yaml")
+    assert config.decode == load_config(folder / "parent" / "config.yaml").decode
+    assert config.decode.length_norm == "average"
+    parent = config.train.parent
     assert parent is not None
     assert parent.samefile(folder / "parent")
 

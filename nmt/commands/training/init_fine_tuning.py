@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nmt.config.loader import load_config
+from nmt.config.model_config import format_yaml
 from nmt.config.schema import Config
 from nmt.config.sections.data import DataConfig, TextSet, TrainSet
 from nmt.config.text_sets import AnyTextSet, text_set_names
@@ -28,6 +29,8 @@ EMA_DECAY = 0.99
 MIN_STEPS_PER_EPOCH = 20
 """Smaller batches are used if an epoch would have fewer optimizer steps."""
 MIN_BATCH_TOKENS = 512
+SEARCH_KEYS = ("beam_size", "length_norm", "length_penalty", "coverage_penalty", "stop", "forbid")
+"""Settings of `decode` that decide which translation is the best."""
 
 TEMPLATE = """\
 # yaml-language-server: $schema=config.schema.json
@@ -54,7 +57,7 @@ train:
   patience: {patience}            # validations without a better score before training stops
   ema: {ema}              # the model is the moving average of the weights
 {stop_set}  # freeze: [embeddings]   # encoder, decoder, embeddings, attention: weights that stay
-"""
+{decode}"""
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,16 @@ def fine_tuning_config(
         patience=PATIENCE,
         ema=EMA_DECAY,
         stop_set=stop_set,
+        decode=_search_settings(config),
     )
     return content, plan
+
+
+def _search_settings(parent: Config) -> str:
+    """Return the section `decode` with the settings that the config of the parent states."""
+    keys = [key for key in SEARCH_KEYS if parent.is_explicit(f"decode.{key}")]
+    lines = [f"  {key}: {format_yaml(getattr(parent.decode, key))}\n" for key in keys]
+    return "".join(["\ndecode:               # as in the parent\n", *lines]) if lines else ""
 
 
 def _mixing_comment(train: AnyTextSet, old: Sequence[AnyTextSet], folder: Path) -> str:
