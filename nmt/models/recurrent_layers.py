@@ -118,8 +118,15 @@ def make_step(
     is_lstm = isinstance(rnn, nn.LSTM)
     weight = getattr(rnn, f"weight_hh_l0{direction}")
     bias = getattr(rnn, f"bias_hh_l0{direction}")
+    # In training, one product serves state and feed. In search, too few steps share the copy.
+    joint_weight: Tensor | None = None
+    if is_lstm and feed_weight is not None and feed_weight.numel() and torch.is_grad_enabled():
+        joint_weight = torch.cat([weight, feed_weight], 1)
 
     def step(gates: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
+        if feed is not None and joint_weight is not None:
+            inputs = torch.cat([state[0], feed], -1)
+            return lstm_step(step_product(inputs, joint_weight, gates), state[1])
         if feed is not None and feed_weight is not None:
             gates = step_product(feed, feed_weight, gates)
         if is_lstm:
