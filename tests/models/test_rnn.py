@@ -70,7 +70,7 @@ def test_bahdanau_wiring_matches_equations(score: str, tie: str) -> None:
     s = memory.initial_states[0][0]
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
-        weights, context = attend(model, s, memory.source.values[0])
+        weights, context = attend(model, s, memory.source.values[0, 0].mT)
         units = u @ s + v @ y + c @ context + readout.bias
         maxout = [max(units[2 * j], units[2 * j + 1]) for j in range(len(units) // 2)]
         assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
@@ -92,7 +92,7 @@ def test_luong_wiring_matches_equations(feeding: bool, score: str, tie: str) -> 
     for t, token in enumerate(TOKENS):
         y = decoder.embedding.weight[token]
         s = gru(decoder.layers[0], torch.cat([y, r]) if feeding else y, s)
-        weights, context = attend(model, s, memory.source.values[0])
+        weights, context = attend(model, s, memory.source.values[0, 0].mT)
         r = (decoder.readout.weight @ torch.cat([context, s])).tanh()
         assert_close(trace.weights[0, 0, 0, t], weights, **CLOSE)
         assert_close(hidden[0, t], r, **CLOSE)
@@ -124,7 +124,7 @@ def test_decoder_layers_from_the_third_add_their_input(feeding: bool) -> None:
         for i, layer in enumerate(model.decoder.layers):
             states[i] = gru(layer, layer_input, states[i])
             layer_input = states[i] + layer_input if i >= 2 else states[i]
-        _, context = attend(model, layer_input, memory.source.values[0])
+        _, context = attend(model, layer_input, memory.source.values[0, 0].mT)
         r = (model.decoder.readout.weight @ torch.cat([context, layer_input])).tanh()
         assert_close(hidden[0, t], r, **CLOSE)
 
