@@ -1,4 +1,4 @@
-"""Measure training on one GPU in a few minutes, side by side with transformers.
+"""Measure training and decoding on one GPU in a few minutes, training beside transformers.
 
     python benchmarks/gpu.py [--device cuda] [--settings big ...] [--rounds 3] [--updates 10]
         [--tiny]
@@ -11,8 +11,8 @@ as GNMT's (Wu et al. 2016: width 1,024, four layers), with and without input fee
 the shipped Multi30k configs, with a vocabulary of 8,000. bf16, batches of random pieces with the
 lengths of WMT sentences, the same for all. Prints Markdown: target tokens/s, ratio to the peer,
 peak memory on the device, and the share of the rate of plain bf16 matrix products, measured in the
-same run. `--tiny` runs the same in a size for which a CPU will do and without compilation, to see
-that it runs.
+same run. Then the base Transformer decodes with beam 5. `--tiny` runs the same in a size for which
+a CPU will do and without compilation, to see that it runs.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import argparse
 import subprocess
 import sys
 import tempfile
+import time
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,7 +29,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from gpu_readiness import BEAM, build, make_config, make_search, narrow
 from training import COMMON, HERE, LUONG, TRANSFORMER, System, compare, print_header, write_batches
+
+from nmt.decoding.constraints.lexical_constraints import LexicalConstraints
+from nmt.decoding.search.request_queue import Request, RequestQueue
+from nmt.models.interface import evaluation_mode
+from nmt.models.quantization import convert_weights
 
 WMT = {**COMMON, "vocab_size": 32000}
 GNMT = {**LUONG, **WMT, "d_embed": 1024, "d_hidden": 1024, "num_layers": 4}
@@ -44,7 +51,8 @@ BATCH_TOKENS = 25_000
 PAIRS = 40_000
 MEAN_LENGTH, LONGEST = 27, 100
 """Of WMT sentences in pieces, about."""
-SMALL = {"d_model": 32, "d_ff": 64, "num_heads": 2, "d_embed": 16, "d_hidden": 32}
+DECODING_BATCH = 256
+"""Sentences that are decoded together."""
 
 
 def lengths() -> list[Any]:
@@ -53,6 +61,43 @@ def lengths() -> list[Any]:
     src = rng.gamma(3.0, MEAN_LENGTH / 3, PAIRS)
     tgt = src * rng.normal(1.0, 0.15, PAIRS)
     return [side.clip(2, LONGEST).astype(np.int64) for side in (src, tgt)]
+
+
+def measure_decoding(setting: dict[str, Any], device: str, sentences: int) -> str:
+    """Decode with random weights in bf16; return the speed in words.
+
+    Such a model almost never predicts eos, so each translation has its maximum length. This is the
+    length of a target sentence of WMT.
+    """
+    target = torch.device(device)
+    config = make_config(setting)
+    src_lengths, tgt_lengths = (side[:sentences].tolist() for side in lengths())
+    vocab_size = setting["vocab_size"]
+    rng = np.random.default_rng(2)
+    requests = [
+        Request(
+            index,
+            rng.integers(4, vocab_size, src_length - 1).tolist(),
+            LexicalConstraints(),
+            tgt_length,
+        )
+        for index, (src_length, tgt_length) in enumerate(zip(src_lengths, tgt_lengths, strict=True))
+    ]
+    torch.manual_seed(1)
+    model = build(config, vocab_size, device)
+    convert_weights(model, "bf16")
+    search = make_search(model, config, target)
+    with evaluation_mode(model):
+        for part in (requests[:DECODING_BATCH], requests):  # the first is to warm up
+            queue = RequestQueue(part, DECODING_BATCH, 10**6)
+            start = time.perf_counter()
+            search.run(queue)
+            seconds = time.perf_counter() - start
+    tokens = sum(len(hypotheses[0].tokens) for hypotheses in queue.results.values())
+    return (
+        f"Decoding, beam {BEAM}, batches of {DECODING_BATCH} sentences: "
+        f"{tokens / seconds:,.0f} target tokens/s ({tokens:,} tokens in {seconds:.1f} s)"
+    )
 
 
 def main() -> None:
@@ -81,7 +126,7 @@ def main() -> None:
         for title in arguments.settings:
             setting = SETTINGS[title] | common
             if arguments.tiny:
-                setting |= {key: value for key, value in SMALL.items() if key in setting}
+                setting = narrow(setting)
             batches = Path(folder) / "batches.safetensors"
             write_batches(lengths(), setting["vocab_size"], batch_tokens, batches)
             plain = System(sys.executable, "train_ours.py", setting, str(HERE))
@@ -93,6 +138,10 @@ def main() -> None:
                 peer = System(sys.executable, "train_transformers.py", setting)
                 systems["transformers"] = peer
             compare(title, systems, batches, arguments.rounds, arguments.updates)
+    print()
+    base = SETTINGS["base"]
+    base = narrow(base) if arguments.tiny else base
+    print(measure_decoding(base, arguments.device, 8 if arguments.tiny else 2048))
 
 
 if __name__ == "__main__":

@@ -158,27 +158,31 @@ def count_forward_on_gpu(config: Config, vocab_size: int, length: int = LENGTH) 
     return counter
 
 
+def make_search(model: AnyModel, config: Config, device: torch.device) -> BeamSearch:
+    """Return a search with beam 5 and the full vocabulary."""
+    symbols = SimpleNamespace(**SPECIAL, never_output=[0, 1, 2])
+    settings = config.decode.model_copy(update={"beam_size": BEAM})
+    return BeamSearch(
+        model=model,
+        tokenizers=SimpleNamespace(src=symbols, tgt=symbols),  # type: ignore[arg-type]
+        device=device,
+        nbest=1,
+        groups=1,
+        beam_size=BEAM,
+        rules=SearchRules(symbols.eos, settings.stop, Ranking.from_settings(settings)),
+        vocabulary=FullVocabulary(model, symbols, device),  # type: ignore[arg-type]
+        processors=[],
+        selector=build_candidate_selector(settings),
+    )
+
+
 def count_decoding(
     config: Config, vocab_size: int, steps: int = STEPS, sentences: int = 4
 ) -> OperatorCounter:
     """Count the operators of some decoding steps on fake tensors of a GPU, with beam 5."""
-    symbols = SimpleNamespace(**SPECIAL, never_output=[0, 1, 2])
-    device = torch.device(GPU)
     with fake_mode():
         model = build(config, vocab_size, GPU)
-        settings = config.decode.model_copy(update={"beam_size": BEAM})
-        search = BeamSearch(
-            model=model,
-            tokenizers=SimpleNamespace(src=symbols, tgt=symbols),  # type: ignore[arg-type]
-            device=device,
-            nbest=1,
-            groups=1,
-            beam_size=BEAM,
-            rules=SearchRules(symbols.eos, settings.stop, Ranking.from_settings(settings)),
-            vocabulary=FullVocabulary(model, symbols, device),  # type: ignore[arg-type]
-            processors=[],
-            selector=build_candidate_selector(settings),
-        )
+        search = make_search(model, config, torch.device(GPU))
         source = [5] * (LENGTH - 1)
         requests = [
             Request(index, source, LexicalConstraints(), 4 * steps) for index in range(sentences)
