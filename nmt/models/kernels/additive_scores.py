@@ -58,7 +58,7 @@ class _AdditiveScores(torch.autograd.Function):
         query, keys, vector = ctx.saved_tensors
         terms = _Terms.of(query, keys)
         buffer = torch.empty_like(keys[:, :, 0])
-        grad_query, grad_keys = torch.empty_like(query), torch.zeros_like(keys)
+        grad_query, grad_keys = torch.empty_like(query), torch.empty_like(keys)
         grad_vector = grad_scores.sum((0, 2, 3))[:, None].expand_as(vector).clone()
         for t, grad_t in enumerate(grad_scores.unbind(2)):
             sigmoid = terms.sigmoid(t, buffer)
@@ -66,7 +66,10 @@ class _AdditiveScores(torch.autograd.Function):
             # s - s^2, in the memory of s
             slope = torch.addcmul(sigmoid, sigmoid, sigmoid, value=-1, out=sigmoid)
             grad_query[:, :, t] = torch.einsum("bhw,bhwd->bhd", grad_t, slope)
-            grad_keys[:, :, min(t, keys.size(2) - 1)].addcmul_(grad_t[..., None], slope)
+            if t < keys.size(2):
+                torch.mul(grad_t[..., None], slope, out=grad_keys[:, :, t])
+            else:  # all queries share the keys
+                grad_keys[:, :, 0].addcmul_(grad_t[..., None], slope)
         factor = 4 * vector[:, None]
         return grad_query.mul_(factor), grad_keys.mul_(factor[:, None]), grad_vector
 
@@ -77,7 +80,7 @@ class _Terms(NamedTuple):
     query: Tensor
     keys: Tensor
     is_factored: bool
-    """Whether the terms are exp(2 q) and exp(2 k), else -2 q and -2 k."""
+    """Whether the terms are exp(2 q) and exp(2 k), else -2 q and k."""
 
     @classmethod
     def of(cls, query: Tensor, keys: Tensor) -> _Terms:
@@ -91,12 +94,12 @@ class _Terms(NamedTuple):
         )
         if is_factored:
             return cls((2 * query).exp_(), (2 * keys).exp_(), True)
-        return cls(-2 * query, -2 * keys, False)
+        return cls(-2 * query, keys, False)
 
     def sigmoid(self, t: int, buffer: Tensor) -> Tensor:
         """Write s for query position t, B x H x W x d, to the buffer and return it."""
         query = self.query[:, :, t, None]
         keys = self.keys[:, :, min(t, self.keys.size(2) - 1)]
         if not self.is_factored:
-            return torch.add(query, keys, out=buffer).sigmoid_()
+            return torch.add(query, keys, alpha=-2, out=buffer).sigmoid_()
         return torch.addcmul(query.new_ones(()), query, keys, out=buffer).reciprocal_()
