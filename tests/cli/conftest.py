@@ -22,7 +22,7 @@ data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length
 tokenizer: {type: char}
 model: {attention: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}
 train:
-  {batch_tokens: 512, max_updates: 400, validate_every: 200, lr: 5e-3, warmup: 50,
+  {batch_tokens: 512, max_updates: 400, validate_every: 400, lr: 5e-3, warmup: 50,
    schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}
 """
 
