@@ -6,7 +6,6 @@ Neither contains texts, query strings or API keys.
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -18,13 +17,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from nmt.core import files
 from nmt.serving.service import CLIENT_CLOSED_REQUEST, Service
 
 SECONDS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the buckets of durations."""
-REOPEN_SECONDS = 1.0
-"""Seconds until the access log is opened again. To open it for each line takes 14 in place of 2 us,
-and the event loop may lose the lock of Python each time."""
 
 
 class Metrics:
@@ -64,31 +61,11 @@ class Metrics:
         sentences.labels("running").set_function(lambda: service.count_sentences()[1])
 
 
-class AccessLog:
-    """Appends lines to a file, which another program may rename at any time."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-        self._descriptor: int | None = None
-        self._opened = 0.0
-
-    def write(self, line: str) -> None:
-        """Append a line. Open the file again if it was opened REOPEN_SECONDS ago."""
-        now = time.monotonic()
-        if self._descriptor is not None and now - self._opened >= REOPEN_SECONDS:
-            os.close(self._descriptor)
-            self._descriptor = None
-        if self._descriptor is None:
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT
-            self._descriptor, self._opened = os.open(self._file, flags, 0o644), now
-        os.write(self._descriptor, line.encode("utf-8") + b"\n")
-
-
 def write_access_log(file: Path | None) -> Callable[[str], None]:
     """Return a function that appends a line to a file, or to stderr for None."""
     if file is None:
         return lambda line: print(line, file=sys.stderr, flush=True)
-    return AccessLog(file).write
+    return lambda line: files.append_line(file, line)
 
 
 class RequestRecorder:

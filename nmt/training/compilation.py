@@ -122,7 +122,7 @@ def compile_training(
     module = parallel.module
     parts = module.model.compiled_parts
     if parts == []:
-        log.info("train.compile: off (the recurrence of this model includes all other parts)")
+        log.info("train.compile: off (this model has no attention outside its recurrence)")
         return
     parts = [module] if parts is None else parts
     plain = [part.forward for part in parts]

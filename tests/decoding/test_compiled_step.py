@@ -21,7 +21,7 @@ def _without_old_graphs() -> Iterator[None]:
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("decoder", ["transformer", "ssru"])
+@pytest.mark.parametrize("decoder", ["transformer", pytest.param("ssru", marks=pytest.mark.slow)])
 def test_compiled_step_has_two_graphs_and_finds_the_same(decoder: str) -> None:
     """The first step has one row per sentence. Later steps share a graph, without breaks."""
     settings: dict[str, Any] = {"arch": "transformer", "num_layers": 1, "decoder": decoder}

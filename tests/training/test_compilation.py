@@ -90,6 +90,7 @@ def test_compiled_training_has_equal_weights(make_trainer: MakeTrainer, name: st
         assert torch.equal(first, second)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend", "plain_equations")
 def test_compiled_training_with_checkpointing_in_bf16_is_equal(
     make_trainer: MakeTrainer,
@@ -103,6 +104,7 @@ def test_compiled_training_with_checkpointing_in_bf16_is_equal(
         torch.testing.assert_close(first, second, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("backend", "plain_equations")
 def test_weight_of_alignment_loss_compiles_nothing_again(make_trainer: MakeTrainer) -> None:
     settings = {f"model__{key}": value for key, value in TRANSFORMER.items()}
@@ -121,7 +123,7 @@ def test_weight_of_alignment_loss_compiles_nothing_again(make_trainer: MakeTrain
 def test_sequential_recurrence_trains_without_compilation(make_trainer: MakeTrainer) -> None:
     settings = {"model__attention": "bahdanau", "train__max_updates": 2}
     _, messages = train(make_trainer(**settings, train__compile="on"))
-    assert "train.compile: off (the recurrence of this model includes all other parts)" in messages
+    assert "train.compile: off (this model has no attention outside its recurrence)" in messages
 
 
 def no_compiler(*_: object) -> str:

@@ -7,8 +7,6 @@ model_type.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from nmt.config.model_config import TransformerConfig
+from nmt.core import files
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.importing.huggingface.m2m100_settings import (
     LANGUAGE_NAMES,
@@ -134,8 +133,8 @@ def _nllb_encoder(folder: Path, language: int, eos: int) -> Encode:
     """
     from transformers import NllbTokenizer
 
-    with tempfile.TemporaryDirectory() as copy:
-        shutil.copy(folder / MODEL, copy)
+    with files.temporary_folder() as copy:
+        files.write_bytes(copy / MODEL, (folder / MODEL).read_bytes())
         try:
             tokenizer: Any = NllbTokenizer.from_pretrained(copy, local_files_only=True)
         except Exception as error:  # the tokenizers library raises plain exceptions

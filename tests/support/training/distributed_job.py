@@ -35,7 +35,7 @@ MODELS: dict[str, dict[str, Any]] = {
 
 
 def make_trainer(
-    folder: Path, name: str, parallel: str, ranks: ProcessGroup, compiles: bool
+    folder: Path, name: str, parallel: str, ranks: ProcessGroup, compiles: bool = False
 ) -> Trainer:
     """Return a trainer of one model, with batches of two to nine pairs."""
     pairs = make_pairs()
