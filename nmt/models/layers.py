@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -208,17 +209,30 @@ def sinusoidal_positions(position: Tensor, width: int) -> Tensor:
     return torch.cat([angles.sin(), angles.cos()], -1)
 
 
-def rotate(heads: Tensor, position: Tensor) -> Tensor:
-    """Rotate B x H x Q x d queries or keys by their positions, B x Q or Q (Su et al. 2021).
+class Rotation(NamedTuple):
+    """Rotary positions (Su et al. 2021). All layers share them."""
 
-    Entries i and i + d / 2 form a pair that is rotated.
-    """
-    angles = position_angles(position, heads.size(-1))
-    if angles.dim() == 3:
-        angles = angles[:, None]
-    cos, sin = angles.cos().to(heads.dtype), angles.sin().to(heads.dtype)
-    x, y = heads.chunk(2, -1)
-    return torch.cat([x * cos - y * sin, y * cos + x * sin], -1)
+    cos: Tensor
+    """Q x d / 2, or B x 1 x Q x d / 2: cosines of the angles."""
+    sin: Tensor
+    """Sines of the same shape."""
+
+    @classmethod
+    def of(cls, position: Tensor, d_head: int, like: Tensor) -> Rotation:
+        """Return the rotation by positions, B x Q or Q, for heads of width d.
+
+        It has the type of products with `like`.
+        """
+        angles = position_angles(position, d_head)
+        if angles.dim() == 3:
+            angles = angles[:, None]
+        cos, sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+        return cls(to_autocast_dtype(cos), to_autocast_dtype(sin))
+
+    def rotate(self, heads: Tensor) -> Tensor:
+        """Rotate B x H x Q x d queries or keys; entries i and i + d / 2 form a pair."""
+        x, y = heads.chunk(2, -1)
+        return torch.cat([x * self.cos - y * self.sin, y * self.cos + x * self.sin], -1)
 
 
 class Dropout(nn.Module):

@@ -19,7 +19,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
 from nmt.models.kernels.selection import find_kernel, is_launch_bound
 from nmt.models.kv_cache import KVCache
-from nmt.models.layers import apply_linears, concat_linears, dropout, make_linear, rotate
+from nmt.models.layers import Rotation, apply_linears, concat_linears, dropout, make_linear
 
 
 class MultiHeadOutput(NamedTuple):
@@ -182,8 +182,8 @@ def merge_heads(heads: Tensor) -> Tensor:
 class DecoderStep(NamedTuple):
     """Position of the newest tokens of K hypotheses per sentence, and what they attend to."""
 
-    position: Tensor
-    """B x K, counted from 0."""
+    rotation: Rotation | None
+    """Rotary positions of the tokens, if configured."""
     slot: int
     """Index of the first of their K slots in the key-value cache."""
     end_slot: int
@@ -197,33 +197,30 @@ class DecoderStep(NamedTuple):
 class SelfAttention(MultiHeadAttention):
     """Multi-head attention of a sequence over itself, with rotary positions if configured."""
 
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__(config)
-        self.is_rotary = config.positions == "rotary"
-
-    def project(self, states: Tensor, position: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return queries, keys and values of B x Q x D states at positions, B x Q or Q."""
+    def project(self, states: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries, keys and values of B x Q x D states."""
         query, key, value = apply_linears(states, self.query, self.key, self.value)
-        return self._split(query, key, value, position)
+        return self._split(query, key, value, rotation)
 
     def _split(
-        self, query: Tensor, key: Tensor, value: Tensor, position: Tensor
+        self, query: Tensor, key: Tensor, value: Tensor, rotation: Rotation | None
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return projected queries, keys and values in heads, and rotate them if configured."""
-        query, keys = split_heads(query, self.heads), split_heads(key, self.groups).mT
+        query, keys = split_heads(query, self.heads), split_heads(key, self.groups)
         values = split_heads(value, self.groups)
-        if self.is_rotary:
-            query, keys = rotate(query, position), rotate(keys.mT, position).mT
-        return query, keys, values
+        if rotation is not None:
+            query, keys = rotation.rotate(query), rotation.rotate(keys)
+        return query, keys.mT, values
 
-    def forward_bidirectional(self, states: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+    def forward_bidirectional(
+        self, states: Tensor, rotation: Rotation | None, mask: Tensor
+    ) -> Tensor:
         """Attend from all B x S x D states to all; `mask` broadcasts to B x H x S x S."""
-        return self(*self.project(states, position), mask)  # type: ignore[no-any-return]
+        return self(*self.project(states, rotation), mask)  # type: ignore[no-any-return]
 
-    def forward_parallel(self, states: Tensor) -> Tensor:
+    def forward_parallel(self, states: Tensor, rotation: Rotation | None) -> Tensor:
         """Attend from each of B x T x D states to itself and those before it."""
-        position = torch.arange(states.size(1), device=states.device)
-        return self(*self.project(states, position), is_causal=True)  # type: ignore[no-any-return]
+        return self(*self.project(states, rotation), is_causal=True)  # type: ignore[no-any-return]
 
     def initial_state(self, keys: Tensor, rows: int, max_len: int) -> KVCache:
         """Return an empty cache for `rows` hypotheses per sentence.
@@ -240,11 +237,11 @@ class SelfAttention(MultiHeadAttention):
     ) -> tuple[Tensor, KVCache]:
         """Append the newest tokens, B x K x D, to the cache; attend to their hypotheses."""
         if cache.projection is None:
-            query, keys, values = self.project(states, step.position)
+            query, keys, values = self.project(states, step.rotation)
         else:
             sizes = [linear.out_features for linear in (self.query, self.key, self.value)]
             query, key, value = torch.split(F.linear(states, *cache.projection), sizes, -1)
-            query, keys, values = self._split(query, key, value, step.position)
+            query, keys, values = self._split(query, key, value, step.rotation)
         cache.append(step.slot, keys, values)
         keys, values = cache.first_slots(step.end_slot)
         return self.forward_few(query, keys, values, step.self_attention_bias), cache

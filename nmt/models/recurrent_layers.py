@@ -255,8 +255,11 @@ class SSRU(nn.Module):
         self.forget = make_linear(config.d_model, config.d_model)
         self.value = make_linear(config.d_model, config.d_model, bias=False)
 
-    def forward_parallel(self, states: Tensor) -> Tensor:
-        """Return the outputs o of B x T x D states x, B x T x D."""
+    def forward_parallel(self, states: Tensor, rotation: object = None) -> Tensor:
+        """Return the outputs o of B x T x D states x, B x T x D.
+
+        Only self-attention depends on the rotary positions.
+        """
         forget, candidate = self._gates(states)
         if torch.compiler.is_compiling():
             return ssru_cells(forget, candidate).relu().to(states.dtype)

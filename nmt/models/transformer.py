@@ -29,6 +29,7 @@ from nmt.models.kv_cache import TransformerState
 from nmt.models.layers import (
     Dropout,
     OutputProjection,
+    Rotation,
     TokenEmbedding,
     make_embedding,
     make_linear,
@@ -150,10 +151,10 @@ class EncoderLayer(nn.Module):
         self.feed_forward_sum = ResidualConnection(config, factors.alpha)
         scale_initial_weights([self.attention, self.feed_forward], factors.beta)
 
-    def forward(self, states: Tensor, position: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, states: Tensor, rotation: Rotation | None, mask: Tensor) -> Tensor:
         """Return B x S x D states; `mask` is B x 1 x 1 x S."""
         attention_input = self.attention_sum.sublayer_input(states)
-        attended = self.attention.forward_bidirectional(attention_input, position, mask)
+        attended = self.attention.forward_bidirectional(attention_input, rotation, mask)
         states = self.attention_sum.add(states, attended)
         inner = self.feed_forward(self.feed_forward_sum.sublayer_input(states))
         return self.feed_forward_sum.add(states, inner)
@@ -189,10 +190,14 @@ class DecoderLayer(nn.Module):
         scale_initial_weights([self.past, self.cross, self.feed_forward], factors.beta)
 
     def forward(
-        self, states: Tensor, source: CrossAttentionMemory, trace: bool
+        self,
+        states: Tensor,
+        rotation: Rotation | None,
+        source: CrossAttentionMemory,
+        trace: bool,
     ) -> tuple[Tensor, MultiHeadOutput | None]:
         """Return B x T x D states of all target positions, and cross-attention if `trace`."""
-        update = self.past.forward_parallel(self.past_sum.sublayer_input(states))
+        update = self.past.forward_parallel(self.past_sum.sublayer_input(states), rotation)
         return self._attend_to_source(self.past_sum.add(states, update), source, trace)
 
     def forward_step(
@@ -291,6 +296,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         n, m = layer_counts(config)
         is_pre_norm = config.norm_position == "pre"
         self.attends_to_source_eos = config.source_eos
+        self.is_rotary, self.d_head = config.positions == "rotary", width // config.num_heads
         self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, encoder_factors) for _ in range(n))
         self.encoder_norm = make_norm(config) if is_pre_norm else nn.Identity()
@@ -318,8 +324,9 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         position = torch.arange(src.size(1), device=src.device)
         mask = token_mask(src, length)
         states = self.src(src, position)
+        rotation = self._rotation(position, states)
         for layer in self.encoder_layers():
-            states = self._run_layer(layer, states, position, mask[:, None, None])
+            states = self._run_layer(layer, states, rotation, mask[:, None, None])
         states = to_autocast_dtype(self.encoder_norm(states))
         keys_values = [layer.cross.project_keys_values(states) for layer in self.decoder_layers()]
         keys, values = zip(*keys_values, strict=True)
@@ -331,12 +338,18 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
     def decode(
         self, memory: TransformerMemory, tgt_in: Tensor, trace: bool = False
     ) -> tuple[Tensor, Trace | None]:
-        states = self.tgt(tgt_in, torch.arange(tgt_in.size(1), device=tgt_in.device))
+        position = torch.arange(tgt_in.size(1), device=tgt_in.device)
+        states = self.tgt(tgt_in, position)
+        rotation = self._rotation(position, states)
         attentions: list[MultiHeadOutput | None] = []
         for layer, source in zip(self.decoder_layers(), memory.by_layer(), strict=True):
-            states, attention = self._run_layer(layer, states, source, trace)
+            states, attention = self._run_layer(layer, states, rotation, source, trace)
             attentions.append(attention)
         return self.decoder_norm(states), make_trace(attentions)
+
+    def _rotation(self, position: Tensor, states: Tensor) -> Rotation | None:
+        """Return the rotary positions of states, B x Q or Q; None without them."""
+        return Rotation.of(position, self.d_head, states) if self.is_rotary else None
 
     def _run_layer(self, layer: nn.Module, *inputs: Any) -> Any:
         """Run a layer; with activation checkpointing, run it again in the backward pass."""
@@ -364,14 +377,14 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         bias = state.self_attention_bias[:, :, : state.length]
         batch_size, k, _ = bias.shape
         cross = self.decoder_layers()[0].cross
+        states = self.tgt.forward_step(tokens.view(batch_size, k), state.position, state.length)
         step = DecoderStep(
-            position=state.position[:, None].expand(-1, k),
+            rotation=self._rotation(state.position[:, None], states),
             slot=state.length - k,
             end_slot=state.length,
             self_attention_bias=cross.step_bias(bias, k),
             source_bias=cross.step_bias(memory.bias, k),
         )
-        states = self.tgt.forward_step(tokens.view(batch_size, k), state.position, state.length)
         caches: list[Any] = []
         attentions: list[MultiHeadOutput | None] = []
         layers = zip(self.decoder_layers(), state.layers, memory.by_layer(), strict=True)

@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from nmt.config.model_config import TransformerConfig
-from nmt.models import multi_head_attention
+from nmt.models import layers, multi_head_attention
 from nmt.models.build import build_model
 from nmt.models.interface import RemainingRows
-from nmt.models.layers import TokenEmbedding, rotate, sinusoidal_positions
+from nmt.models.layers import Rotation, TokenEmbedding, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.recurrent_layers import SSRU
 from nmt.models.transformer import (
@@ -84,9 +84,7 @@ def test_transformer_layers_match_torch(norm_position: str, activation: str) -> 
     torch_encoder.norm1.load_state_dict(encoder.attention_sum.norm.state_dict())
     torch_encoder.norm2.load_state_dict(encoder.feed_forward_sum.norm.state_dict())
     expected = torch_encoder(states, src_key_padding_mask=~mask)
-    assert_close(
-        encoder(states, torch.arange(5), mask[:, None, None])[mask], expected[mask], **CLOSE
-    )
+    assert_close(encoder(states, None, mask[:, None, None])[mask], expected[mask], **CLOSE)
 
     decoder = randomize(DecoderLayer(config, PLAIN))
     assert isinstance(decoder, DecoderLayer)
@@ -106,7 +104,7 @@ def test_transformer_layers_match_torch(norm_position: str, activation: str) -> 
         *decoder.cross.project_keys_values(memory), src_mask[:, None, None]
     )
     for trace in (False, True):
-        output, _ = decoder(states, source, trace)
+        output, _ = decoder(states, None, source, trace)
         assert_close(output, expected, **CLOSE)
 
 
@@ -185,20 +183,41 @@ def test_sinusoidal_positions_match_paper() -> None:
         assert row == pytest.approx([*map(math.sin, angles), *map(math.cos, angles)], abs=1e-6)
 
 
+def rotate(heads: Tensor, position: int) -> Tensor:
+    """Rotate 1 x 1 x 1 x d queries or keys at one position."""
+    return Rotation.of(torch.tensor([position]), heads.size(-1), heads).rotate(heads)
+
+
 def test_rotate_makes_products_depend_on_distance() -> None:
     pair = torch.tensor([[[[1.0, 2.0]]]])
-    rotated = rotate(pair, torch.tensor([2]))
+    rotated = rotate(pair, 2)
     sine, cosine = math.sin(2), math.cos(2)
     expected = [cosine - 2 * sine, 2 * cosine + sine]
     assert rotated.flatten().tolist() == pytest.approx(expected, abs=1e-6)
     query, key = numbers(1, 1, 1, 8), numbers(1, 1, 1, 8, seed=9)
     products = [
-        float((rotate(query, torch.tensor([p])) * rotate(key, torch.tensor([q]))).sum())
+        float((rotate(query, p) * rotate(key, q)).sum())
         for p, q in ((7, 4), (3, 0), (103, 100), (4, 7))
     ]
     assert products[0] == pytest.approx(products[1], abs=1e-5)
     assert products[0] == pytest.approx(products[2], abs=1e-4)
     assert abs(products[0] - products[3]) > 1e-2
+
+
+def test_rotation_is_computed_once_for_all_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    positions = []
+    original = layers.position_angles
+
+    def record(position: Tensor, width: int) -> Tensor:
+        positions.append(position.shape)
+        return original(position, width)
+
+    monkeypatch.setattr(layers, "position_angles", record)
+    model = make_arch_model({"arch": "transformer", "positions": "rotary", "num_layers": 3})
+    memory = model.encode(*make_source([3, 5]))
+    model.decode(memory, make_target(2, 4))
+    model.step(torch.tensor([2, 3, 4, 5]), model.start(memory, 2, 3), memory)
+    assert positions == [(5,), (4,), (2, 1)]
 
 
 def test_learned_positions_beyond_last_share_vector() -> None:
