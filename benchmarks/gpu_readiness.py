@@ -1,6 +1,6 @@
 """Measure without a GPU how training and decoding would use one.
 
-    NMT_KERNELS=reference python benchmarks/gpu_readiness.py [--settings base big ...]
+    python benchmarks/gpu_readiness.py [--settings base big ...]
 
 Prints Markdown tables for the models of gpu.py: operators started per update and per decoding step
 (beam 5), and the time that they cost at 5 microseconds each, next to the time of the matrix
@@ -14,7 +14,6 @@ gpu.py, because recurrent loops start operators for each position.
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import warnings
 from collections import Counter
@@ -39,7 +38,6 @@ from nmt.decoding.search.vocabulary import FullVocabulary
 from nmt.device.precision import Precision
 from nmt.models.build import AnyModel, build_model
 from nmt.models.interface import evaluation_mode
-from nmt.models.kernels.selection import is_fused_lstm_available
 from nmt.training.monitoring.flops import FLOPS_PER_WEIGHT, count_flops
 from nmt.training.optimization.loss import ModelWithLoss
 from nmt.training.optimization.optimizer import build_optimizer
@@ -128,8 +126,6 @@ def count_update(config: Config, vocab_size: int, length: int = LENGTH) -> Updat
     Torch without CUDA cannot run a backward pass on fake tensors of a GPU, but the optimizer.
     """
     precision = Precision("bf16", torch.device("cpu"))
-    with precision.autocast():
-        is_fused_lstm_available("cpu")  # runs operators once per process
     with fake_mode():
         module = ModelWithLoss(build(config, vocab_size), config.train.label_smoothing)
         batch = make_batch(2, length)
@@ -346,9 +342,8 @@ def main() -> None:
         text=True,
         check=False,
     ).stdout.strip()
-    kernels = os.environ.get("NMT_KERNELS", "default")
     date = f"{datetime.now(UTC):%Y-%m-%d}"
-    print(f"commit {commit or 'unknown'}, {date}, torch {torch.__version__}, kernels: {kernels}\n")
+    print(f"commit {commit or 'unknown'}, {date}, torch {torch.__version__}\n")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")  # of Dynamo
     results = [describe(title, settings[title]) for title in arguments.settings]

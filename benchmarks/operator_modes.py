@@ -20,12 +20,16 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
-from torch.nn.utils import clip_grad
+from torch.nn.utils import clip_grad, rnn
+from torch.nn.utils.rnn import PackedSequence
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from nmt.models import recurrent_layers
+from nmt.models import rnn as rnn_model
+from nmt.models.kernels import selection
+from nmt.models.kernels.dtypes import to_autocast_dtype
 
 CUDA = 1
 """Index of CUDA among the device types of torch."""
@@ -49,11 +53,36 @@ HOST_READS: dict[Callable[..., Any], Callable[[Tensor], Any]] = {
     Tensor.__float__: lambda tensor: 0.0,
 }
 """Methods that wait for the device, and the value that they return for a fake tensor."""
-WITHOUT_PACKING: dict[str, Callable[..., Any]] = {
-    "pack_padded_sequence": lambda inputs, *args, **kwargs: inputs,
-    "pad_packed_sequence": lambda states, *args, **kwargs: (states, None),
-}
-"""Replacements of functions that read lengths, for sequences of one length without padding."""
+RECURRENT_LAYERS = {torch.lstm, torch.gru}
+"""Layers that cuDNN computes with one kernel; the CPU and fake tensors divide them."""
+
+
+class FakePacking:
+    """Packs and pads sequences of one length; replaces functions that read values of lengths.
+
+    torch's own functions order the rows, so that the operators and waits of the order count.
+    """
+
+    def __init__(self) -> None:
+        self._packed: PackedSequence | None = None
+
+    def pack_padded_sequence(self, inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        """Return the inputs, in the order of a packed sequence."""
+        with patch.object(rnn, "_VF", self):
+            self._packed = rnn.pack_padded_sequence(inputs, *args, **kwargs)
+        return self._packed.data
+
+    def pad_packed_sequence(self, states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Any]:
+        """Return the states, in the order before packing."""
+        assert self._packed is not None
+        with patch.object(rnn, "_VF", self):
+            return rnn.pad_packed_sequence(self._packed._replace(data=states), *args, **kwargs)
+
+    def _pack_padded_sequence(self, inputs: Tensor, lengths: Tensor, _: bool) -> Any:
+        return inputs, lengths
+
+    def _pad_packed_sequence(self, data: Tensor, lengths: Tensor, *_: Any) -> Any:
+        return data, lengths
 
 
 def _zeros(shape: list[int]) -> Any:
@@ -126,6 +155,9 @@ class HostReads(TorchFunctionMode):
             if tensor.device.type == self.counter.device_type:
                 self.counter.synchronizations[f"{func.__name__} {call_site()}"] += 1
             return HOST_READS[func](tensor)
+        if func in RECURRENT_LAYERS:
+            outputs, *states = _RecurrentLayer.apply(self.counter, *args)
+            return outputs, *states
         if func is F.dropout:
             return _dropout(*args, **kwargs)
         if func is F.scaled_dot_product_attention:
@@ -134,6 +166,33 @@ class HostReads(TorchFunctionMode):
             # The CPU has no fused attention with dropout; a GPU draws it inside its kernel.
             kwargs = kwargs | {"dropout_p": 0.0}
         return func(*args, **kwargs)
+
+
+class _RecurrentLayer(torch.autograd.Function):
+    """A layer of cuDNN, one kernel in each direction of time and for each pass.
+
+    It saves its inputs, its outputs, and as many values as gates and cells for the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, counter: OperatorCounter, inputs: Tensor, *args: Any) -> Any:
+        """Return B x S x D states, and the final states."""
+        states, weights, _, _, _, _, is_bidirectional, _ = args
+        counter.launches["recurrent layer"] += 1
+        parts = states if isinstance(states, tuple) else (states,)
+        weight = weights[1]
+        width = (2 if is_bidirectional else 1) * weight.size(1)
+        outputs = to_autocast_dtype(inputs).new_empty(*inputs.shape[:-1], width)
+        gates = outputs.new_empty(*inputs.shape[:-1], width * (len(weight) // weight.size(1) + 1))
+        ctx.save_for_backward(inputs, outputs, gates)
+        ctx.counter, ctx.inputs = counter, inputs
+        return outputs, *(outputs.new_empty(part.shape) for part in parts)
+
+    @staticmethod
+    def backward(ctx: Any, *_: Tensor) -> Any:
+        """Return a gradient of the inputs; no gradients of the weights are needed."""
+        ctx.counter.launches["recurrent layer backward"] += 1
+        return None, torch.empty_like(ctx.inputs), *[None] * 8
 
 
 def _dropout(inputs: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Any:
@@ -162,13 +221,22 @@ def call_site() -> str:
 
 @contextmanager
 def count_operators(device: str = "cpu") -> Iterator[OperatorCounter]:
-    """Count the operators of the block, which runs on fake tensors of a device."""
+    """Count the operators of the block, which runs on fake tensors of a device.
+
+    The block selects the kernels and layers of a GPU, also on fake tensors of the CPU.
+    """
     counter = OperatorCounter(torch.device(device).type)
     with ExitStack() as stack:
         # the method of FakeTensor reads one value after another
         stack.enter_context(patch.object(FakeTensor, "tolist", Tensor.tolist))
-        for name, function in WITHOUT_PACKING.items():
-            stack.enter_context(patch.object(recurrent_layers, name, function))
+        packing = FakePacking()
+        for name in ("pack_padded_sequence", "pad_packed_sequence"):
+            stack.enter_context(patch.object(recurrent_layers, name, getattr(packing, name)))
+        kernels = selection.select_kernels("cuda")
+        stack.enter_context(patch.object(selection, "select_kernels", lambda _: kernels))
+        for module in (recurrent_layers, rnn_model):
+            stack.enter_context(patch.object(module, "is_fused_lstm_available", lambda _: True))
+        stack.enter_context(patch.object(rnn_model, "is_launch_bound", lambda _: True))
         # torch uses these operators on a GPU, but not on fake tensors
         stack.enter_context(patch.object(clip_grad, "_has_foreach_support", lambda *_: True))
         stack.enter_context(HostReads(counter))

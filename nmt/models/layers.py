@@ -98,11 +98,10 @@ def select_columns(products: Tensor, columns: Tensor) -> Tensor:
 def step_product(inputs: Tensor, weight: Tensor, addend: Tensor | None = None) -> Tensor:
     """Return x W^T + a at one step of a loop, ... N x O, for ... N x I inputs.
 
-    `weight` is O x I, or ... x O x I with the dimensions of a batch; `addend` has O or N x O
-    values. All steps of a loop pass the same weight tensor.
+    `weight` is O x I, or ... x O x I with the dimensions of a batch. `addend` has O or N x O
+    values, and requires N x I inputs. All steps of a loop pass the same weight tensor.
     """
-    product = inputs @ weight.mT
-    return product if addend is None else product + addend
+    return inputs @ weight.mT if addend is None else torch.addmm(addend, inputs, weight.t())
 
 
 class StepLinear(nn.Linear):

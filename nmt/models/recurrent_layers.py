@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -88,22 +88,37 @@ class RecurrentLayer(nn.Module):
         """Return the function of one step. It slices the weights once, for all later steps."""
         return make_step(self.rnn, "", self._feed_weight())
 
+    def make_input_step(self) -> RecurrentStep:
+        """Return the function of one step that takes B x I inputs in place of their gates."""
+        step = make_step(self.rnn, "")
+        weight, bias = input_weights(self.rnn, "", self.d_input)
+
+        def input_step(inputs: Tensor, feed: Tensor | None, state: LayerState) -> LayerState:
+            return step(F.linear(inputs, weight, bias), feed, state)
+
+        return input_step
+
     def _feed_weight(self) -> Tensor:
         return cast(Tensor, self.rnn.weight_ih_l0)[:, self.d_input :]
 
 
 def input_gates(rnn: nn.GRU | nn.LSTM, direction: str, inputs: Tensor) -> Tensor:
-    """Return the input part of the gates, ... x G, for ... x I inputs.
+    """Return the input part of the gates, ... x G, for ... x I inputs; see `input_weights`."""
+    return F.linear(inputs, *input_weights(rnn, direction, inputs.size(-1)))
 
-    It includes the biases that no gate multiplies: both of an LSTM, one of a GRU.
 
+def input_weights(rnn: nn.GRU | nn.LSTM, direction: str, d_input: int) -> tuple[Tensor, Tensor]:
+    """Return weight and bias of the gates for inputs of width `d_input`.
+
+    The bias includes those that no gate multiplies: both of an LSTM, one of a GRU.
     `direction` is the suffix of torch's parameter names: "" for forward, or "_reverse".
     """
-    weight = getattr(rnn, f"weight_ih_l0{direction}")
-    bias = getattr(rnn, f"bias_ih_l0{direction}")
+    weight: Tensor = getattr(rnn, f"weight_ih_l0{direction}")
+    bias: Tensor = getattr(rnn, f"bias_ih_l0{direction}")
     if isinstance(rnn, nn.LSTM):
         bias = bias + getattr(rnn, f"bias_hh_l0{direction}")
-    return F.linear(inputs, weight[:, : inputs.size(-1)], bias)
+    # A slice, which autocast does not cache: gradients of its steps are summed in fp32.
+    return weight[:, :d_input], bias
 
 
 def make_step(
@@ -111,7 +126,7 @@ def make_step(
 ) -> RecurrentStep:
     """Return the function of one step in one direction of a layer.
 
-    `direction` is "" or "_reverse", as in `input_gates`; `feed_weight` is G x d_feed. In an LSTM
+    `direction` is "" or "_reverse", as in `input_weights`; `feed_weight` is G x d_feed. In an LSTM
     all parts of the gates add up, and the input gates include both biases. In a GRU the reset gate
     multiplies the state's part with its bias, so this part stays separate.
     """
@@ -155,26 +170,54 @@ def run_stepwise(
     return tuple(torch.stack(parts, 1) for parts in zip(*states, strict=True))
 
 
-def run_packed(rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor) -> tuple[Tensor, LayerState]:
+class RowLengths(NamedTuple):
+    """Lengths of B padded rows, and their order by length, which all layers share.
+
+    torch orders the rows of each packed sequence itself, for which the host waits twice per layer.
+    """
+
+    lengths: Tensor
+    """B, on the CPU."""
+    sorted_lengths: Tensor
+    """B, longest first, on the CPU."""
+    order: Tensor
+    """B: index of each sorted row before sorting."""
+    inverse: Tensor
+    """B: index of each row after sorting."""
+
+    @classmethod
+    def of(cls, lengths: Tensor, device: torch.device) -> RowLengths:
+        """Return the lengths, B on the CPU, with their order on `device`."""
+        sorted_lengths, order = lengths.sort(descending=True)
+        indices = (part.to(device, non_blocking=True) for part in (order, order.argsort()))
+        return cls(lengths, sorted_lengths, *indices)
+
+
+def run_packed(
+    rnn: nn.GRU | nn.LSTM, inputs: Tensor, rows: RowLengths
+) -> tuple[Tensor, LayerState]:
     """Run a layer over padded B x S x I inputs with torch's fused layer.
 
     Return the states, B x S x D, and each row's final state, B x directions x D / directions.
     """
-    packed = pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+    sorted_inputs = inputs.index_select(0, rows.order)
+    packed = pack_padded_sequence(sorted_inputs, rows.sorted_lengths, batch_first=True)
     states, final_state = rnn(packed)
     padded, _ = pad_packed_sequence(states, batch_first=True, total_length=inputs.size(1))
     parts = final_state if isinstance(final_state, tuple) else (final_state,)
-    return padded, tuple(part.transpose(0, 1) for part in parts)
+    final_parts = (part.index_select(1, rows.inverse).transpose(0, 1) for part in parts)
+    return padded.index_select(0, rows.inverse), tuple(final_parts)
 
 
 def run_unrolled(
-    rnn: nn.GRU | nn.LSTM, inputs: Tensor, lengths: Tensor
+    rnn: nn.GRU | nn.LSTM, inputs: Tensor, rows: RowLengths
 ) -> tuple[Tensor, LayerState]:
     """Return the same as `run_packed`, step by step; states of padding are arbitrary.
 
     The backward direction runs forward over reversed rows. So in both directions padding comes
     after the tokens and does not influence them, and the final state is that of the last token.
     """
+    lengths = rows.lengths
     outputs, final_states = [], []
     for direction in ("", "_reverse") if rnn.bidirectional else ("",):
         is_backward = direction == "_reverse"
@@ -189,10 +232,13 @@ def run_unrolled(
 
 
 def reverse_rows(rows: Tensor, lengths: Tensor) -> Tensor:
-    """Reverse the first `lengths[b]` entries of each row of B x S (x D); padding stays."""
-    position = torch.arange(rows.size(1))
-    is_token = position < lengths[:, None]
-    index = torch.where(is_token, lengths[:, None] - 1 - position, position).to(rows.device)
+    """Reverse the first `lengths[b]` entries of each row of B x S (x D); padding stays.
+
+    `lengths` are on the CPU.
+    """
+    position = torch.arange(rows.size(1), device=rows.device)
+    last = lengths.to(rows.device, non_blocking=True)[:, None] - 1
+    index = torch.where(position <= last, last - position, position)
     if rows.dim() == 3:
         index = index[:, :, None].expand_as(rows)
     return rows.gather(1, index)

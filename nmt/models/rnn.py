@@ -37,7 +37,12 @@ from nmt.models.attention import (
     concat_queries,
 )
 from nmt.models.interface import DecoderState, Memory, Model, Trace, token_mask
-from nmt.models.kernels.selection import find_kernel, is_fused_lstm_available, step_loop
+from nmt.models.kernels.selection import (
+    find_kernel,
+    is_fused_lstm_available,
+    is_launch_bound,
+    step_loop,
+)
 from nmt.models.layers import (
     Dropout,
     OutputProjection,
@@ -51,6 +56,7 @@ from nmt.models.recurrent_layers import (
     LayerState,
     RecurrentLayer,
     RecurrentStep,
+    RowLengths,
     init_rnn_weights,
     reverse_rows,
     run_packed,
@@ -112,11 +118,12 @@ class Encoder(nn.Module):
         """
         if self.reverses_source:
             src = reverse_rows(src, src_len)
+        rows = RowLengths.of(src_len, src.device)
         states = self.dropout(self.embedding(src))
         final_states: list[LayerState] = []
         for i, rnn in enumerate(self.layers):
             run = run_unrolled if self._should_unroll(states.device.type) else run_packed
-            output, final_state = run(rnn, states, src_len)  # type: ignore[arg-type]
+            output, final_state = run(rnn, states, rows)  # type: ignore[arg-type]
             output = self.dropout(output)
             states = states + output if i >= FIRST_RESIDUAL_LAYER else output
             final_states.append(final_state)
@@ -125,10 +132,13 @@ class Encoder(nn.Module):
     def _should_unroll(self, device_type: str) -> bool:
         """Return whether to run a layer step by step instead of with torch's own layer.
 
-        With the kernel of `step_product`, a GRU trains faster step by step (benchmarks/kernels.md).
+        With the kernel of `step_product`, a GRU trains faster step by step on a CPU
+        (benchmarks/kernels.md).
         """
         if self.is_lstm:
             return not is_fused_lstm_available(device_type)
+        if is_launch_bound(device_type):
+            return False
         return torch.is_grad_enabled() and find_kernel("step_product", device_type) is not None
 
 
@@ -287,14 +297,13 @@ class Decoder(nn.Module):
         parts = 2 if self.layers[0].is_lstm else 1
         new_states: list[Tensor] = []
         output = gates
-        for i, layer in enumerate(self.layers):
+        for i, step in enumerate(layer_steps):
             old_state = layers[i * parts : (i + 1) * parts]
             if i == 0:
-                new_state = layer_steps[i](gates, feed, old_state)
+                new_state = step(gates, feed, old_state)
                 output = new_state[0]
             else:
-                layer_gates = layer.input_gates(self.dropout(output))  # type: ignore[operator]
-                new_state = layer_steps[i](layer_gates, None, old_state)
+                new_state = step(self.dropout(output), None, old_state)
                 is_residual = i >= FIRST_RESIDUAL_LAYER
                 output = output + new_state[0] if is_residual else new_state[0]
             new_states += new_state
@@ -347,8 +356,9 @@ class Decoder(nn.Module):
         return stacked if self.has_input_feeding else self.readout_of(stacked), attentions
 
     def layer_steps(self) -> list[RecurrentStep]:
-        """Return the step function of each layer."""
-        return [layer.make_step() for layer in self.layers]  # type: ignore[operator]
+        """Return the step function of each layer; the first takes gates, the others inputs."""
+        first, *upper = self.layers
+        return [first.make_step(), *(layer.make_input_step() for layer in upper)]  # type: ignore[operator]
 
     def initial_state(self, memory: RNNMemory, rows: int) -> RNNState:
         """Return the state before the first token, with `rows` copies for each sentence."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+import sys
 from typing import Any
 
 import pytest
 import torch
 
-from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
 from tests.support.paths import ROOT
 
 VOCAB = 40
@@ -30,19 +29,17 @@ SETTINGS = {
     "luong": LUONG,
     "input feeding": {**LUONG, "input_feeding": True, "score": "general"},
     "bahdanau": {**RNN, "attention": "bahdanau", "score": "additive"},
+    "reversed source": {**LUONG, "cell": "gru", "reverse_source": True, "num_layers": 3},
 }
 pytestmark = pytest.mark.filterwarnings("ignore:PyTorch was compiled without cuDNN")
 for_all_models = pytest.mark.parametrize("name", SETTINGS)
 
 
 @pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """The script, with the equations that a GPU runs."""
-    monkeypatch.setenv(KERNELS_VARIABLE, "reference")
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, which runs the equations and kernels of a GPU."""
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
-    select_kernels.cache_clear()
-    yield importlib.import_module("gpu_readiness")
-    select_kernels.cache_clear()
+    return importlib.import_module("gpu_readiness")
 
 
 def test_counter_counts_kernels_not_views(script: Any) -> None:
@@ -88,6 +85,19 @@ def test_additive_attention_launches_do_not_grow_with_length(script: Any) -> Non
     config = script.make_config(LUONG)
     launches = [script.count_update(config, VOCAB, length).launches for length in (4, 9)]
     assert launches[0] == launches[1]
+
+
+def test_counter_finds_waits_of_packed_sequences(script: Any) -> None:
+    with script.fake_mode():
+        inputs, lengths = torch.empty(4, 3, 2, device=script.GPU), torch.full((4,), 3)
+        with script.count_operators(script.GPU) as counter:
+            packing = sys.modules["operator_modes"].FakePacking()
+            packing.pack_padded_sequence(inputs, lengths, batch_first=True, enforce_sorted=False)
+            packing.pad_packed_sequence(inputs, batch_first=True)
+            assert counter.synchronizations.total() == 2, "the order of rows, to and from the GPU"
+            packing.pack_padded_sequence(inputs, lengths, batch_first=True)
+            packing.pad_packed_sequence(inputs, batch_first=True)
+    assert counter.synchronizations.total() == 2
 
 
 @for_all_models

@@ -204,8 +204,9 @@ def test_cross_entropy_kernel_matches_torch(smoothing: float) -> None:
         torch.testing.assert_close(actual, gradient, rtol=1e-9, atol=1e-9)
 
 
-def test_select_kernels_on_cuda_selects_no_kernel() -> None:
-    assert not any(select_kernels("cuda"))
+def test_select_kernels_on_cuda_selects_kernel_with_fewer_launches() -> None:
+    kernels = select_kernels("cuda")
+    assert [name for name in kernels._fields if getattr(kernels, name)] == ["step_product"]
 
 
 @pytest.fixture
@@ -225,6 +226,7 @@ def test_select_kernels_reference_selects_no_kernel(kernel_choice: Callable[[str
     assert all(select_kernels("cpu"))
     kernel_choice("reference")
     assert not any(select_kernels("cpu"))
+    assert not any(select_kernels("cuda"))
 
 
 def test_build_model_with_unknown_kernels_raises(kernel_choice: Callable[[str], None]) -> None:

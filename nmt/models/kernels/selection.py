@@ -49,21 +49,24 @@ CPU_KERNELS = Kernels(
     relu_dropout=relu_dropout,
     cross_entropy=chunked_cross_entropy,
 )
+GPU_KERNELS = REFERENCE._replace(step_product=step_product)
 
 
 @cache
 def select_kernels(device_type: str) -> Kernels:
     """Return the kernels for tensors on a device type such as "cpu" or "cuda".
 
-    All kernels save work of a CPU. They would cost a GPU many small launches, so the plain
-    equations run there. NMT_KERNELS=reference selects these on all devices.
+    All kernels save work of a CPU. On a GPU, `step_product` saves launches, and the others would
+    add many small ones. NMT_KERNELS=reference selects the plain equations on all devices.
     """
     choice = os.environ.get(KERNELS_VARIABLE, "auto")
     if choice not in KERNEL_CHOICES:
         raise ConfigError(
             [f"{KERNELS_VARIABLE}: expected {one_of(KERNEL_CHOICES)}, got '{choice}'"]
         )
-    return CPU_KERNELS if device_type == "cpu" and choice == "auto" else REFERENCE
+    if choice == "reference":
+        return REFERENCE
+    return CPU_KERNELS if device_type == "cpu" else GPU_KERNELS
 
 
 def find_kernel(name: str, device_type: str) -> Callable[..., Any] | None:
