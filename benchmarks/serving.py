@@ -13,7 +13,7 @@ parts use one server at its default settings, on localhost. Needs wrk (https://g
 - memory: at least `--requests` requests of the first WORDS words of each line by `--clients`
   connections.
 
-CPU seconds are those of all threads of a process.
+CPU seconds are those of all threads, and of the search processes of the server.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
 
 import numpy as np
 
@@ -50,7 +49,6 @@ SHARES = (0.25, 0.5, 0.7, 0.8, 0.9, 1.1)
 WORDS = 3
 WARM_UP = 3
 """Seconds of load before the first measurement."""
-CPU, MEMORY = "process_cpu_seconds_total", "process_resident_memory_bytes"
 NMT = [sys.executable, "-m", "nmt"]
 
 
@@ -68,17 +66,33 @@ class Server:
 
     host: str
     port: int
+    pid: int
 
     @property
     def url(self) -> str:
         """The address of the server."""
         return f"http://{self.host}:{self.port}"
 
-    def metric(self, name: str) -> float:
-        """Return a metric, such as process_cpu_seconds_total or process_resident_memory_bytes."""
-        with urlopen(f"{self.url}/metrics", timeout=60) as response:
-            metrics = response.read().decode()
-        return float(metrics.rpartition(f"\n{name} ")[2].split()[0])
+    def processes(self) -> list[Path]:
+        """Return the folders in /proc of the server and of its search processes."""
+        stats = {path.parent: path.read_text() for path in Path("/proc").glob("[0-9]*/stat")}
+        children = [
+            folder
+            for folder, stat in stats.items()
+            if int(stat.rpartition(")")[2].split()[1]) == self.pid
+        ]
+        return [Path(f"/proc/{self.pid}"), *children]
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU seconds of all processes since their start."""
+        fields = [(p / "stat").read_text().rpartition(")")[2].split() for p in self.processes()]
+        ticks = sum(int(user) + int(system) for *_, user, system in (f[:13] for f in fields))
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+    def memory(self) -> float:
+        """Return the memory of all processes in MB; pages that they share count once."""
+        rollups = [(p / "smaps_rollup").read_text() for p in self.processes()]
+        return sum(int(rollup.partition("\nPss:")[2].split()[0]) for rollup in rollups) / 1024
 
 
 @contextmanager
@@ -95,7 +109,7 @@ def serve(run: Path) -> Iterator[Server]:
                     break
             else:
                 raise SystemExit("the server ended early")
-            yield Server(match[1], int(match[2]))
+            yield Server(match[1], int(match[2]), process.pid)
         finally:
             process.terminate()
             process.wait()
@@ -147,12 +161,12 @@ class Wrk:
         clients = str(self.clients)
         command = ["wrk", "-t", clients, "-c", clients, "-d", f"{seconds}s", "--timeout", "60s"]
         command += ["-s", str(SCRIPT), self._server.url, "--", str(self._file), clients]
-        server_before, before = self._server.metric(CPU), os.times()
+        server_before, before = self._server.cpu_seconds(), os.times()
         output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
         after = os.times()
         figures: dict[str, float] = json.loads(output.strip().split("\n")[-1])
         figures["client_cpu"] = sum(after[2:4]) - sum(before[2:4])
-        figures["server_cpu"] = self._server.metric(CPU) - server_before
+        figures["server_cpu"] = self._server.cpu_seconds() - server_before
         return figures
 
 
@@ -272,15 +286,15 @@ def measure_latency(
 
 
 def measure_memory(server: Server, wrk: Wrk, requests: int, seconds: int) -> None:
-    """Print the server's resident memory after each part of the requests, and their counts."""
-    print("\n| answers | wrong | failed | lost | resident memory, MB |\n|---|---|---|---|---|")
+    """Print the server's memory after each part of the requests, and their counts."""
+    print("\n| answers | wrong | failed | lost | memory, MB |\n|---|---|---|---|---|")
     names = ("answers", "wrong", "failed", "lost")
     counts = dict.fromkeys(names, 0)
     while counts["answers"] < requests:
         figures = wrk.run(seconds)
         counts = {name: counts[name] + int(figures[name]) for name in names}
         cells = " | ".join(str(count) for count in counts.values())
-        print(f"| {cells} | {server.metric(MEMORY) / 2**20:.1f} |", flush=True)
+        print(f"| {cells} | {server.memory():.1f} |", flush=True)
 
 
 def main() -> None:

@@ -37,6 +37,10 @@ class ConfigError(NMTError):
         self.problems = list(problems)
         super().__init__("\n".join(self.problems))
 
+    def __reduce__(self) -> tuple[type[ConfigError], tuple[list[str]]]:
+        """Return how to make the error again in another process."""
+        return type(self), (self.problems,)
+
 
 class DataError(NMTError):
     """A text file, a corpus or a tokenizer is invalid."""

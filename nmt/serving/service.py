@@ -80,7 +80,8 @@ class Service:
 
     def count_sentences(self) -> tuple[int, int]:
         """Return the numbers of waiting and of running sentences of all models."""
-        counts = [model.shared.queue.count() for model in self.routes.models]
+        queues = {model.shared.pool.queue for model in self.routes.models}
+        counts = [queue.count() for queue in queues]
         return sum(waiting for waiting, _ in counts), sum(running for _, running in counts)
 
     async def read(self, request: Request, parameters: type[P]) -> P:

@@ -11,10 +11,11 @@ from starlette.testclient import TestClient
 
 from nmt.serving.app import build_app
 from nmt.serving.service import Service, ServiceLimits
+from nmt.serving.translation.loading import ModelOptions
 from nmt.serving.translation.routes import LanguageRoutes
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
+from nmt.serving.translation.served_model import ServedModel
 from tests.support.command_line import translate_lines
-from tests.support.kept_model import KeptModel
+from tests.support.kept_model import KeptModel, load_in_threads
 from tests.support.paths import FROZEN_V1
 from tests.support.serving import LANGUAGES
 from tests.support.tiny_runs import digit_strings
@@ -25,7 +26,7 @@ OPTIONS = ModelOptions(device="cpu", overrides=("data.src=en", "data.tgt=fr"), b
 @pytest.fixture(scope="session")
 def model() -> ServedModel:
     """Return the model of format version 1, from English (en) to French (fr)."""
-    return KeptModel(FROZEN_V1, OPTIONS)
+    return load_in_threads(FROZEN_V1, OPTIONS, KeptModel)
 
 
 @pytest.fixture(scope="session")

@@ -17,10 +17,11 @@ from nmt.serving.translation.language_pairs import (
     model_language_pairs,
     standard_code,
 )
+from nmt.serving.translation.loading import ModelOptions
 from nmt.serving.translation.routes import LanguageRoutes, UnsupportedLanguageError
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
+from nmt.serving.translation.served_model import ServedModel
 from tests.support.command_line import assert_success, nmt, translate_lines
-from tests.support.kept_model import KeptModel
+from tests.support.kept_model import KeptModel, load_in_threads
 from tests.support.paths import FROZEN_V1
 from tests.support.serving import LANGUAGES, error_of
 from tests.support.tiny_runs import make_exportable
@@ -49,7 +50,8 @@ def multilingual(multilingual_run: Path, request: pytest.FixtureRequest) -> Serv
     if request.param == "ctranslate2":
         pytest.importorskip("ctranslate2", reason="needs nmt[export]")
     overrides = ("decode.length_norm=average", "decode.stop=exact")
-    return KeptModel(multilingual_run, ModelOptions(request.param, "cpu", overrides, 0.001))
+    options = ModelOptions(request.param, "cpu", overrides, 0.001)
+    return load_in_threads(multilingual_run, options, KeptModel)
 
 
 def test_multilingual_model_serves_all_its_pairs(
@@ -87,7 +89,7 @@ def test_ctranslate2_server_refuses_constraints(
 def second_model() -> ServedModel:
     """Return the model that reverses digits, from French to German."""
     options = ModelOptions(device="cpu", overrides=("data.src=fr", "data.tgt=de"), batch_wait=0)
-    return KeptModel(FROZEN_V1, options)
+    return load_in_threads(FROZEN_V1, options, KeptModel)
 
 
 def test_pivot_translates_and_aligns_twice(

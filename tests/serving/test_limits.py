@@ -246,7 +246,7 @@ def test_search_that_raises_fails_only_its_requests(
         patch.setattr(model.shared.engine, "search_queue", fail)
         error_of(client.post("/translate", json={"q": ["1 2 3"] * 5, **PAIR}), 500)
     assert client.post("/translate", json=TEXT).json() == {"translatedText": "3 2 1"}
-    assert model.shared.queue.count() == (0, 0)
+    assert model.shared.pool.queue.count() == (0, 0)
 
 
 def test_cors_is_off_by_default(client: TestClient) -> None:

@@ -19,10 +19,12 @@ from nmt.serving import libretranslate_routes
 from nmt.serving.admission.api_keys import ApiKeys
 from nmt.serving.app import build_app
 from nmt.serving.service import Service, ServiceLimits
+from nmt.serving.translation.loading import ModelOptions
 from nmt.serving.translation.routes import LanguageRoutes
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
+from nmt.serving.translation.served_model import ServedModel
 from tests.support.browser import find, needs_browser, open_browser, select_option
 from tests.support.command_line import assert_success
+from tests.support.kept_model import load_in_threads
 from tests.support.paths import FROZEN_V1
 from tests.support.serving import run_app
 from tests.support.tiny_runs import make_exportable, make_tiny
@@ -51,7 +53,8 @@ def load_model(
 ) -> ServedModel:
     """Load a model with a language pair; it translates sentence by sentence."""
     languages = (f"data.src={source}", f"data.tgt={target}", "decode.split=sentences")
-    return kind(folder, ModelOptions(device="cpu", overrides=languages, batch_wait=0.001))
+    options = ModelOptions(device="cpu", overrides=languages, batch_wait=0.001)
+    return load_in_threads(folder, options, kind)
 
 
 @pytest.fixture(scope="module")

@@ -239,4 +239,4 @@ def test_search_that_raises_at_a_step_fails_only_its_batch(
         else:
             assert "broken" not in error_of(response, 500)
     assert answer("1 2 3").json() == {"translatedText": "3 2 1"}
-    assert model.shared.queue.count() == (0, 0)
+    assert model.shared.pool.queue.count() == (0, 0)

@@ -18,10 +18,11 @@ from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.importing.importer import import_model
 from nmt.serving.translation.job import Job
 from nmt.serving.translation.language_pairs import LanguagePair
+from nmt.serving.translation.loading import ModelOptions
 from nmt.serving.translation.routes import LanguageRoutes
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
+from nmt.serving.translation.served_model import ServedModel
 from tests.support.command_line import assert_success, nmt, translate_lines
-from tests.support.kept_model import KeptModel
+from tests.support.kept_model import KeptModel, load_in_threads
 from tests.support.models.m2m100_folders import NLLB_CODES, write_nllb_folder
 from tests.support.models.marian_folders import make_text
 from tests.support.serving import error_of
@@ -44,7 +45,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load_model(run: Path, *overrides: str, engine: str = "nmt") -> ServedModel:
-    return KeptModel(run, ModelOptions(engine, "cpu", overrides, 0.001))
+    return load_in_threads(run, ModelOptions(engine, "cpu", overrides, 0.001), KeptModel)
 
 
 @pytest.fixture(scope="module")

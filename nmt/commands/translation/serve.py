@@ -93,13 +93,13 @@ def run(options: ServeOptions) -> None:
 
 def _load_models(options: ServeOptions) -> list[ServedModel]:
     """Load the models of the server."""
-    from nmt.serving.translation.served_model import ModelOptions, ServedModel
+    from nmt.serving.translation.loading import ModelOptions, load_models
 
     model_options = ModelOptions(
         options.engine, options.device, options.overrides, options.batch_wait / 1000
     )
     folders = options.models or (choose_run(None).path,)
-    return [ServedModel(folder, model_options) for folder in folders]
+    return load_models(folders, model_options)
 
 
 def _format_models(models: Sequence[ServedModel], engine: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Sentences of all connections that wait for search, and those that are being searched.
 
-Worker threads share the queue. A worker searches sentences of one kind at a time. While it does,
+Workers share the queue. A worker searches sentences of one kind at a time. While it does,
 waiting sentences of the same kind join its batch. If the oldest waiting sentence is of another
 kind, no sentence joins, so that the worker soon finishes its batch and changes to that kind.
 """
@@ -24,6 +24,8 @@ class SearchKind:
 
     nbest: int
     """Number of hypotheses per sentence."""
+    model: int = 0
+    """Position of the model among those that share the queue."""
     has_prefix: bool = False
     has_phrases: bool = False
     target_tags: tuple[int, ...] = ()
@@ -73,17 +75,24 @@ class _Sentence:
     """Time of its submission, by `time.monotonic`."""
 
 
+@dataclass(frozen=True)
+class BatchLimits:
+    """Limits on the size of a batch, which always holds at least one sentence."""
+
+    max_sentences: int
+    max_source_tokens: int
+    """Maximum number of padded source tokens."""
+
+
 class SentenceQueue:
-    """The sentences that wait for the worker threads of one model."""
+    """The sentences that wait for workers."""
 
-    def __init__(self, workers: int, max_source_tokens: int, batch_wait: float) -> None:
-        """Prepare an empty queue for a number of worker threads.
+    def __init__(self, workers: int, batch_wait: float) -> None:
+        """Prepare an empty queue for a number of workers.
 
-        A batch holds at most `max_source_tokens` padded source tokens, but always one sentence.
         Sentences wait up to `batch_wait` seconds for others, to be searched together.
         """
         self._workers = workers
-        self._max_source_tokens = max_source_tokens
         self._batch_wait = batch_wait
         self._changed = Condition()
         self._waiting: list[_Sentence] = []
@@ -145,7 +154,7 @@ class SentenceQueue:
                 else:
                     self._changed.wait()
 
-    def take(self, kind: SearchKind, batch_size: int, max_sentences: int) -> list[_Sentence]:
+    def take(self, kind: SearchKind, batch_size: int, limits: BatchLimits) -> list[_Sentence]:
         """Remove and return the sentences that join a batch of `batch_size` sentences.
 
         These are the oldest sentence and those of the most similar length, at most as many as
@@ -156,7 +165,7 @@ class SentenceQueue:
                 return []
             oldest = self._waiting[0]
             share = math.ceil((len(self._running) + len(self._waiting)) / self._workers)
-            capacity = min(max_sentences, share)
+            capacity = min(limits.max_sentences, share)
             if batch_size and not self._joins(oldest, batch_size, capacity):
                 return []
             length = len(oldest.request.source)
@@ -169,7 +178,7 @@ class SentenceQueue:
             for sentence in similar:
                 longest = max(longest, len(sentence.request.source) + 1)
                 size = batch_size + len(taken)
-                if size >= capacity or (size + 1) * longest > self._max_source_tokens:
+                if size >= capacity or (size + 1) * longest > limits.max_source_tokens:
                     break
                 taken[sentence] = None
             self._waiting = [sentence for sentence in self._waiting if sentence not in taken]
@@ -225,14 +234,13 @@ class BatchQueue:
 
     queue: SentenceQueue
     kind: SearchKind
-    max_sentences: int
-    """Maximum number of sentences in the batch."""
+    limits: BatchLimits
     sentences: dict[int, _Sentence] = field(default_factory=dict)
     """Sentences that the search took and has not finished, by `Request.index`."""
 
     def take(self, batch_size: int) -> list[Request]:
         """Remove and return the requests that join a batch of `batch_size` sentences."""
-        sentences = self.queue.take(self.kind, batch_size, self.max_sentences)
+        sentences = self.queue.take(self.kind, batch_size, self.limits)
         self.sentences |= {sentence.request.index: sentence for sentence in sentences}
         return [sentence.request for sentence in sentences]
 

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
-from nmt.config.loader import load_config
-from nmt.core.run_dir import open_model
-from nmt.decoding.engines.ctranslate2 import CTranslate2Engine
+from nmt.config.schema import Config
 from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.lines.line import Line
 from nmt.decoding.lines.translation import PairScore, Translation
-from nmt.decoding.loading import load_translator, require_tags, with_tags
+from nmt.decoding.loading import with_tags
 from nmt.decoding.translator import Translator, TranslatorFeatures
 from nmt.interpret.character_links import CharacterLink, link_characters
 from nmt.interpret.explainer import MAX_CHARACTERS, Explainer
@@ -29,46 +27,24 @@ TOP_PIECES = 5
 """Number of most probable pieces in each step of an explanation."""
 
 
-@dataclass(frozen=True)
-class ModelOptions:
-    """How all models of a server are loaded."""
-
-    engine: str = "nmt"
-    """nmt or ctranslate2."""
-    device: str = "auto"
-    overrides: tuple[str, ...] = ()
-    """Settings that replace those of the configs."""
-    batch_wait: float = 0.005
-    """Seconds that a sentence waits for others, to be searched together."""
-
-
 class ServedModel:
     """A model with its language pairs. All methods block and may be called by any thread."""
 
-    def __init__(self, folder: Path, options: ModelOptions) -> None:
-        """Load the model of a run folder.
-
-        Raises RunError if the folder has no valid model, and ConfigError for invalid settings.
-        """
-        self.folder = folder
-        run = open_model(folder)
-        config = load_config(run.config, list(options.overrides))
+    def __init__(
+        self, folder: Path, config: Config, translator: Translator, shared: SharedEngine
+    ) -> None:
+        """Serve the model of a run folder; `shared` does the searches of its translator."""
+        self.folder, self.config, self.translator, self.shared = folder, config, translator, shared
         self.pairs = model_language_pairs(config)
-        for tags in {tuple(tags): tags for tags in self.pairs.values()}.values():
-            require_tags(config, tags)
-        self._config = config
-        self._translator = load_translator(run, config, options.device, options.engine)
         self._translator_of = lru_cache(MAX_CACHED_PAIRS)(self._select_languages)
-        engine = self._translator.engine
-        assert isinstance(engine, TorchEngine | CTranslate2Engine)
-        self.has_attention = isinstance(engine, TorchEngine) and config.model.has_attention
-        self.supports_constraints = isinstance(engine, TorchEngine)
+        is_torch = isinstance(translator.engine, TorchEngine)
+        self.has_attention = is_torch and config.model.has_attention
+        self.supports_constraints = is_torch
         self.max_nbest = config.decode.max_nbest
-        self.shared = SharedEngine(engine, options.batch_wait)
 
     def close(self) -> None:
-        """Finish the waiting sentences and end the threads of the model."""
-        self.shared.close()
+        """Finish the waiting sentences of this model, and of those that share its workers."""
+        self.shared.pool.close()
 
     def split(self, pair: LanguagePair, line: str) -> list[str]:
         """Return the sentences of a line that are translated separately.
@@ -157,6 +133,6 @@ class ServedModel:
 
     def _select_languages(self, pair: LanguagePair) -> Translator:
         """Return the translator with the tags and the languages of a pair."""
-        translator = with_tags(self._translator, self._config, self.pairs[pair])
+        translator = with_tags(self.translator, self.config, self.pairs[pair])
         translator.splitter = replace(translator.splitter, target_language=pair.target)
         return translator

@@ -1,7 +1,7 @@
 """An engine that searches the sentences of all connections together.
 
 Each HTTP request has a thread, which splits and tokenizes its text, submits the token ids to the
-queue of the model, and waits. Worker threads search the sentences of all requests.
+queue of the model, and waits. Workers search the sentences of all requests.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ from nmt.decoding.engines.torch_engine import TorchEngine
 from nmt.decoding.search.hypothesis import Hypothesis, TokenPair, TokenScores, length_limit
 from nmt.decoding.search.request_queue import Request
 from nmt.serving.translation.job import Job
+from nmt.serving.translation.search_worker import SearchWorker
 from nmt.serving.translation.sentence_queue import (
+    BatchLimits,
     BatchQueue,
     PendingSearch,
     SearchKind,
@@ -27,24 +29,26 @@ from nmt.serving.translation.sentence_queue import (
 )
 
 
-class SharedEngine:
-    """Worker threads that search with one engine, and a lock for its forced decoding."""
+class SearchPool:
+    """Workers that search for one or several models, each called by a thread."""
 
-    def __init__(self, engine: TorchEngine | CTranslate2Engine, batch_wait: float) -> None:
-        """Start the workers of an engine; `batch_wait` is in seconds, see SentenceQueue."""
-        self.engine = engine
-        self.settings = engine.settings
-        self.forced_decoding = Lock()
-        """Held during forced decoding, which needs memory in proportion to S x T."""
-        self._indices = count()
-        workers = 1
-        if isinstance(engine, CTranslate2Engine):
-            workers = engine.threads
-        elif engine.device.type == "cpu":
-            workers = torch.get_num_threads()
-        self.queue = SentenceQueue(workers, self.settings.batch_tokens, batch_wait)
+    def __init__(
+        self,
+        engines: Sequence[TorchEngine | CTranslate2Engine],
+        workers: Sequence[SearchWorker],
+        batch_wait: float,
+    ) -> None:
+        """Start the threads; `SearchKind.model` is a position in `engines`.
+
+        `batch_wait` is in seconds, see SentenceQueue.
+        """
+        self._engines = engines
+        self.queue = SentenceQueue(len(workers), batch_wait)
+        self.indices = count()
+        """Provides `Request.index` of new sentences."""
         self._threads = [
-            Thread(target=self._work, name=f"search-{i}", daemon=True) for i in range(workers)
+            Thread(target=self._work, args=(worker,), name=f"search-{i}", daemon=True)
+            for i, worker in enumerate(workers)
         ]
         for thread in self._threads:
             thread.start()
@@ -54,6 +58,39 @@ class SharedEngine:
         self.queue.close()
         for thread in self._threads:
             thread.join()
+
+    def _work(self, worker: SearchWorker) -> None:
+        """Search the sentences of the queue until it is closed."""
+        torch.set_num_threads(1)
+        while (kind := self.queue.wait_for_kind()) is not None:
+            batch = BatchQueue(self.queue, kind, self._limits(kind))
+            try:
+                worker.search(batch, kind)
+            except Exception as error:
+                batch.fail(error)
+        worker.close()
+
+    def _limits(self, kind: SearchKind) -> BatchLimits:
+        engine = self._engines[kind.model]
+        max_sentences = engine.settings.batch_size
+        if isinstance(engine, TorchEngine):
+            max_sentences = engine.max_sentences(kind.nbest)
+        return BatchLimits(max_sentences, engine.settings.batch_tokens)
+
+
+class SharedEngine:
+    """An engine whose searches are done by a pool, and a lock for its forced decoding."""
+
+    def __init__(
+        self, engine: TorchEngine | CTranslate2Engine, pool: SearchPool, model: int = 0
+    ) -> None:
+        """Search with `pool`, in which the engine has position `model`."""
+        self.engine = engine
+        self.settings = engine.settings
+        self.pool = pool
+        self.model = model
+        self.forced_decoding = Lock()
+        """Held during forced decoding, which needs memory in proportion to S x T."""
 
     def search(
         self,
@@ -73,11 +110,14 @@ class SharedEngine:
         requests = []
         for i, source in enumerate(sources):
             required = constraints.get(i, LexicalConstraints())
-            kind = SearchKind(nbest, bool(required.prefix), bool(required.phrases), target_tags)
+            kind = SearchKind(
+                nbest, self.model, bool(required.prefix), bool(required.phrases), target_tags
+            )
             requests.append((self._request(source, constraints.get(i)), kind))
         search = PendingSearch(job, len(requests))
-        job.join(self.queue)
-        self.queue.submit(search, requests)
+        queue = self.pool.queue
+        job.join(queue)
+        queue.submit(search, requests)
         results = search.wait()
         return [results[request.index] for request, _ in requests]
 
@@ -86,42 +126,11 @@ class SharedEngine:
         return self.engine.with_tags(TagIds(tgt=target_tags))
 
     def _request(self, source: Sequence[int], constraints: LexicalConstraints | None) -> Request:
-        index = next(self._indices)
+        index = next(self.pool.indices)
         if isinstance(self.engine, TorchEngine):
             return self.engine.request(index, source, constraints)
         max_length = length_limit(self.settings, len(source))
         return Request(index, source, constraints or LexicalConstraints(), max_length)
-
-    def _work(self) -> None:
-        """Search the sentences of the queue until it is closed."""
-        torch.set_num_threads(1)
-        while (kind := self.queue.wait_for_kind()) is not None:
-            batch = BatchQueue(self.queue, kind, self._max_sentences(kind))
-            try:
-                self._search(batch, kind)
-            except Exception as error:
-                batch.fail(error)
-
-    def _max_sentences(self, kind: SearchKind) -> int:
-        if isinstance(self.engine, TorchEngine):
-            return self.engine.max_sentences(kind.nbest)
-        return self.settings.batch_size
-
-    def _search(self, batch: BatchQueue, kind: SearchKind) -> None:
-        """Search sentences of one kind until none waits or one of another kind is older."""
-        engine = self.with_tags(kind.target_tags)
-        if isinstance(engine, TorchEngine):
-            engine.search_queue(batch, kind.nbest, kind.has_prefix, kind.has_phrases)
-            return
-        requests = batch.take(0)
-        constraints = {
-            i: request.constraints
-            for i, request in enumerate(requests)
-            if request.constraints != LexicalConstraints()
-        }
-        results = engine.search([r.source for r in requests], kind.nbest, constraints)
-        indices = [request.index for request in requests]
-        batch.finish(dict(zip(indices, results, strict=True)))
 
 
 class JobEngine:

@@ -14,8 +14,9 @@ from starlette.testclient import TestClient
 import nmt
 from nmt.serving.app import build_app
 from nmt.serving.service import Service, ServiceLimits
+from nmt.serving.translation.loading import ModelOptions
 from nmt.serving.translation.routes import LanguageRoutes
-from nmt.serving.translation.served_model import ModelOptions, ServedModel
+from tests.support.kept_model import KeptModel, load_in_threads
 from tests.support.paths import FROZEN_V1
 from tests.support.promises.fuzz.command_runs import TIME_LIMIT, alarm
 from tests.support.tiny_runs import digit_strings
@@ -123,7 +124,7 @@ request_batches = st.lists(
 def make_client() -> TestClient:
     """Return a client of an application that all examples share."""
     limits = ServiceLimits(max_characters=MAX_CHARACTERS, timeout=TIME_LIMIT)
-    service = Service(LanguageRoutes([ServedModel(FROZEN_V1, OPTIONS)]), limits)
+    service = Service(LanguageRoutes([load_in_threads(FROZEN_V1, OPTIONS, KeptModel)]), limits)
     app = build_app(service, (), lambda line: None)
     return TestClient(app, raise_server_exceptions=False, follow_redirects=False)
 
