@@ -116,7 +116,7 @@ def test_idle_process_that_is_lost_is_replaced(models: list[ServedModel]) -> Non
     assert not set(children(os.getpid())) & set(old)
 
 
-def test_process_that_is_killed_in_a_search_fails_only_its_sentences(
+def test_killed_process_fails_only_its_sentences(
     models: list[ServedModel], strings: list[str], translations: list[str]
 ) -> None:
     queue = models[0].shared.pool.queue
@@ -150,7 +150,10 @@ def test_stop_signals_do_not_end_a_search(
 
 
 def test_invalid_setting_is_the_error_of_the_search() -> None:
-    overrides = (*OVERRIDES[:2], "decode.method=sample", "decode.threads=1")
+    overrides = (
+        *OVERRIDES[:2],
+        *("decode.method=sample", "decode.threads=1", "decode.precision=auto"),
+    )
     [model] = load_models([FROZEN_V1], ModelOptions("nmt", "cpu", overrides, 0))
     with pytest.raises(ConfigError, match="expected beam search, got sampling"):
         translate(model, Line("1 2 3", phrases=("7",)))

@@ -43,8 +43,9 @@ class ServerProcess:
 def serve(
     *flags: object, models: Sequence[Path] = (FROZEN_V1,), languages: Sequence[str] = LANGUAGES
 ) -> Iterator[ServerProcess]:
-    """Run `nmt serve` on a free port until the end of the block."""
+    """Run `nmt serve` on a free port, with one search process, until the end of the block."""
     arguments = ["serve", "--port", 0, *(word for m in models for word in ("-m", m)), *languages]
+    arguments += settings(decode__threads=1)
     process = subprocess.Popen(
         [*NMT, *map(str, arguments), *map(str, flags)],
         stderr=subprocess.PIPE,
