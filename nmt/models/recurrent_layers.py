@@ -1,4 +1,4 @@
-"""Recurrent layers: GRU, LSTM and the Transformer's SSRU.
+"""Recurrent layers: GRU, LSTM, the bridge between encoder and decoder, and the SSRU.
 
 The gates of a GRU or LSTM depend on three parts: the inputs, known for all positions before the
 loop; the feed, such as a context vector, known only at its step; and the state before.
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from nmt.config.model_config import TransformerConfig
+from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.models.interface import BatchedTensors, RemainingRows
 from nmt.models.kernels.dtypes import to_fp32
 from nmt.models.kernels.selection import is_fused_lstm_available, step_loop
@@ -261,6 +261,35 @@ def init_rnn_weights(rnn: nn.GRU | nn.LSTM) -> None:
             init = nn.init.orthogonal_ if "weight_hh" in name else nn.init.xavier_uniform_
             for gate_matrix in parameter.chunk(parameter.size(0) // width):
                 init(gate_matrix)
+
+
+class Bridge(nn.Module):
+    """Initial decoder states: h = tanh(W final_h) and c = W final_c of the same encoder layer.
+
+    If the decoder is deeper than the encoder, its upper layers use the encoder's top layer.
+    Bahdanau's attention uses the backward direction only (appendix A.2.2).
+    """
+
+    def __init__(self, config: RNNConfig, decoder_layers: int) -> None:
+        super().__init__()
+        self.backward_only = config.attention == "bahdanau" and config.bidirectional
+        width = config.d_hidden // 2 if self.backward_only else config.d_hidden
+        parts = 2 if config.cell == "lstm" else 1
+        self.maps = nn.ModuleList(
+            nn.ModuleList(make_linear(width, config.d_hidden) for _ in range(parts))
+            for _ in range(decoder_layers)
+        )
+
+    def forward(self, final_states: list[LayerState]) -> tuple[Tensor, ...]:
+        """Return h, and c of an LSTM, for one decoder layer after another, B x D each."""
+        initial_states = []
+        for i, maps in enumerate(self.maps):
+            final_state = final_states[min(i, len(final_states) - 1)]
+            for part, (linear, value) in enumerate(zip(maps, final_state, strict=True)):  # type: ignore[call-overload]
+                summary = value[:, -1] if self.backward_only else value.flatten(1)
+                mapped = linear(summary)
+                initial_states.append(mapped.tanh() if part == 0 else mapped)
+        return tuple(initial_states)
 
 
 @dataclass(frozen=True)

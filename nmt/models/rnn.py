@@ -53,6 +53,7 @@ from nmt.models.layers import (
 )
 from nmt.models.recurrent_layers import (
     RNN_CLASSES,
+    Bridge,
     LayerState,
     RecurrentLayer,
     RecurrentStep,
@@ -140,35 +141,6 @@ class Encoder(nn.Module):
         if is_launch_bound(device_type):
             return False
         return torch.is_grad_enabled() and find_kernel("step_product", device_type) is not None
-
-
-class Bridge(nn.Module):
-    """Initial decoder states: h = tanh(W final_h) and c = W final_c of the same encoder layer.
-
-    If the decoder is deeper than the encoder, its upper layers use the encoder's top layer.
-    Bahdanau's attention uses the backward direction only (appendix A.2.2).
-    """
-
-    def __init__(self, config: RNNConfig, decoder_layers: int) -> None:
-        super().__init__()
-        self.backward_only = config.attention == "bahdanau" and config.bidirectional
-        width = config.d_hidden // 2 if self.backward_only else config.d_hidden
-        parts = 2 if config.cell == "lstm" else 1
-        self.maps = nn.ModuleList(
-            nn.ModuleList(make_linear(width, config.d_hidden) for _ in range(parts))
-            for _ in range(decoder_layers)
-        )
-
-    def forward(self, final_states: list[LayerState]) -> tuple[Tensor, ...]:
-        """Return h, and c of an LSTM, for one decoder layer after another, B x D each."""
-        initial_states = []
-        for i, maps in enumerate(self.maps):
-            final_state = final_states[min(i, len(final_states) - 1)]
-            for part, (linear, value) in enumerate(zip(maps, final_state, strict=True)):  # type: ignore[call-overload]
-                summary = value[:, -1] if self.backward_only else value.flatten(1)
-                mapped = linear(summary)
-                initial_states.append(mapped.tanh() if part == 0 else mapped)
-        return tuple(initial_states)
 
 
 class StepOutput(NamedTuple):
