@@ -249,6 +249,7 @@ def load_engine(
     # check tokenizers and hash weights while torch is imported
     with ThreadPoolExecutor(1) as executor:
         checks = [executor.submit(member.check) for member in members]
+        from nmt.decoding.engines.compiled_step import compile_decoding
         from nmt.decoding.engines.torch_engine import TorchEngine
         from nmt.decoding.search.shortlist import Shortlist
         from nmt.device.precision import resolve_decoding_precision
@@ -277,6 +278,7 @@ def load_engine(
     ]
     model = models[0] if len(models) == 1 else _build_ensemble(models, tokenizers)
     model = model.to(target).eval()
+    compile_decoding(model, config.decode, target)
     return TorchEngine(model, tokenizers[0], config.decode, target, shortlist)
 
 

@@ -123,7 +123,7 @@ class Ensemble(Model[EnsembleMemory, EnsembleState]):
             tuple(model.start(member_memory, rows, max_len) for model, member_memory in members)
         )
 
-    def step(
+    def advance(
         self, tokens: Tensor, state: EnsembleState, memory: EnsembleMemory, trace: bool = False
     ) -> tuple[Tensor, EnsembleState, Trace | None]:
         outputs = [

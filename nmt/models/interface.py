@@ -66,6 +66,10 @@ class BatchedTensors:
         """Return a copy that later decoding steps do not change."""
         return self._map(lambda tensor: tensor.clone())
 
+    def pad(self, rows: int) -> Self:
+        """Return the object with zeros in additional rows, up to this number of rows."""
+        return self._map(lambda tensor: pad_rows(tensor, rows))
+
 
 class RemainingRows(NamedTuple):
     """The rows that stay in a batch, in their new order."""
@@ -119,6 +123,12 @@ def concat_values(first: Any, second: Any) -> Any:
     return first if first is None else max(first, second)
 
 
+def pad_rows(tensor: Tensor, rows: int) -> Tensor:
+    """Pad a tensor with rows of zeros."""
+    missing = rows - tensor.size(0)
+    return tensor if missing == 0 else F.pad(tensor, [0, 0] * (tensor.dim() - 1) + [0, missing])
+
+
 def _pad_to(tensor: Tensor, row_shape: list[int]) -> Tensor:
     """Pad the rows of a tensor with zeros to this shape."""
     missing = [size - old_size for size, old_size in zip(row_shape, tensor.shape[1:], strict=True)]
@@ -133,6 +143,13 @@ class Memory(BatchedTensors):
 
     mask: Tensor
     """B x S."""
+
+    def pad_for_compiled_step(self, sentences: int) -> Self:
+        """Return the memory in sizes that repeat, with zeros for additional sentences.
+
+        All tensors are contiguous, as a step would be compiled again for another layout.
+        """
+        return self._map(lambda tensor: pad_rows(tensor, sentences).contiguous())
 
 
 @dataclass(frozen=True)
@@ -149,6 +166,17 @@ class DecoderState(BatchedTensors):
         keeps all.
         """
         return super().select(rows)
+
+    def pad_for_compiled_step(self, sentences: int, rows: int) -> Self:
+        """Return the state of `rows` rows, with arbitrary values for additional sentences.
+
+        It has no numbers that a compiled step would depend on.
+        """
+        return self.pad(rows)
+
+    def after_compiled_step(self, padded: Self, rows: int) -> Self:
+        """Return the first rows of `padded`, the padded state of this one after a step."""
+        return padded._map(lambda tensor: tensor[:rows])
 
 
 @dataclass(frozen=True)
@@ -238,11 +266,21 @@ class Model(nn.Module, ABC, Generic[M, S]):
         `max_len` is the maximum number of steps.
         """
 
-    @abstractmethod
     def step(
         self, tokens: Tensor, state: S, memory: M, trace: bool = False
     ) -> tuple[Tensor, S, Trace | None]:
         """Append N tokens; return N x D hidden vectors, the state, and the trace on request."""
+        return self.advance(tokens, self.prepare_step(state), memory, trace)
+
+    def prepare_step(self, state: S) -> S:
+        """Return the state with memory for another token."""
+        return state
+
+    @abstractmethod
+    def advance(
+        self, tokens: Tensor, state: S, memory: M, trace: bool = False
+    ) -> tuple[Tensor, S, Trace | None]:
+        """Compute a step of `step` in a prepared state. `decode.compile` compiles this part."""
 
 
 def token_mask(tokens: Tensor, lengths: Tensor) -> Tensor:

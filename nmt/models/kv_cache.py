@@ -13,22 +13,37 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nmt.models.interface import BatchedTensors, DecoderState, RemainingRows, concat_values
+from nmt.models.interface import (
+    BatchedTensors,
+    DecoderState,
+    RemainingRows,
+    concat_values,
+    pad_rows,
+)
 from nmt.models.kernels.selection import is_launch_bound
+from nmt.models.kernels.static_sizes import static_sentences, static_slots
 from nmt.models.recurrent_layers import SSRUState
+
+
+class SlotRange(NamedTuple):
+    """Consecutive slots [begin, end)."""
+
+    begin: int
+    end: int
 
 
 @dataclass(frozen=True)
 class KVCache(BatchedTensors):
     """Keys and values of one decoder layer's self-attention, updated in place.
 
-    Memory is uninitialized in unused slots and in the R - B spare rows for sentences that join.
+    On a CPU, memory is uninitialized in unused slots and in the R - B spare rows for sentences that
+    join. On a GPU it holds finite values, and all sizes repeat, because attention reads all slots.
     A product with few queries reads keys fastest in the order d x C on a CPU, and C x d on a GPU.
     """
 
@@ -45,9 +60,12 @@ class KVCache(BatchedTensors):
     @classmethod
     def allocate(cls, like: Tensor, rows: int, capacity: int, batch_size: int) -> KVCache:
         """Return an empty cache with the heads, width and type of `like`, ... x G x ... x d."""
-        values = like.new_empty(rows, like.size(1), capacity, like.size(3))
-        if is_launch_bound(like.device.type):
-            return cls(torch.empty_like(values).mT, values, batch_size)
+        device_type = like.device.type
+        rows, capacity = static_sentences(rows, device_type), static_slots(capacity, device_type)
+        shape = rows, like.size(1), capacity, like.size(3)
+        if is_launch_bound(device_type):
+            return cls(like.new_zeros(shape).mT, like.new_zeros(shape), batch_size)
+        values = like.new_empty(shape)
         return cls(like.new_empty(values.mT.shape), values, batch_size)
 
     def first_slots(self, end: int) -> tuple[Tensor, Tensor]:
@@ -59,6 +77,38 @@ class KVCache(BatchedTensors):
         rows, end = slice(first_row, first_row + len(keys)), begin + keys.size(3)
         self.keys[rows, ..., begin:end] = keys
         self.values[rows, :, begin:end] = values
+
+    def append_newest(
+        self, slots: SlotRange | Tensor, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Write keys and values of the newest tokens; return all that attention reads.
+
+        It reads the slots before the end of a range. With K indices on the device, which a GPU can
+        replay, it reads all slots.
+        """
+        if isinstance(slots, SlotRange):
+            self.append(slots.begin, keys, values)
+            return self.first_slots(slots.end)
+        all_keys, all_values = self.keys, self.values
+        if self.batch_size < len(all_keys):
+            all_keys, all_values = all_keys[: self.batch_size], all_values[: self.batch_size]
+        all_keys.index_copy_(3, slots, keys)
+        all_values.index_copy_(2, slots, values)
+        return all_keys, all_values
+
+    def pad_for_compiled_step(self, sentences: int) -> KVCache:
+        """Return the cache of this number of rows, which share memory with it."""
+        cache = replace(
+            self,
+            keys=self.keys[:sentences],
+            values=self.values[:sentences],
+            batch_size=sentences,
+        )
+        if is_launch_bound(self.keys.device.type):
+            # a CUDA graph then writes to the memory itself, not to a copy
+            torch._dynamo.mark_static_address(cache.keys)
+            torch._dynamo.mark_static_address(cache.values)
+        return cache
 
     def reallocate(self, begin: int, end: int, capacity: int) -> KVCache:
         """Return a cache of this capacity that begins with a copy of the slots [begin, end)."""
@@ -126,6 +176,8 @@ class TransformerState(DecoderState):
     """Number of used slots."""
     first_slots: tuple[int, ...]
     """B: index of the first slot of each sentence."""
+    newest_slots: Tensor | None = None
+    """K: indices of the slots of the newest tokens, on a GPU during a step."""
 
     @classmethod
     def start(cls, like: Tensor, layers: Any, rows: int, max_len: int) -> TransformerState:
@@ -133,10 +185,10 @@ class TransformerState(DecoderState):
 
         `like` are values of the source, B x ..., with the type and device of the bias.
         """
-        batch_size = len(like)
+        batch_size, capacity = len(like), static_slots(max_len * rows, like.device.type)
         return cls(
             position=torch.zeros(batch_size, dtype=torch.int64, device=like.device),
-            self_attention_bias=like.new_full((batch_size, rows, max_len * rows), -math.inf),
+            self_attention_bias=like.new_full((batch_size, rows, capacity), -math.inf),
             newest_bias=_diagonal_bias(like, rows),
             layers=tuple(layers),
             length=0,
@@ -184,7 +236,38 @@ class TransformerState(DecoderState):
             state = self._drop_slots(begin, capacity)
         length = state.length + k
         state.self_attention_bias[:, :, state.length : length] = state.newest_bias
-        return replace(state, length=length)
+        newest_slots, device = None, self.position.device
+        if is_launch_bound(device.type):
+            newest_slots = torch.arange(state.length, length, device=device)
+        return replace(state, length=length, newest_slots=newest_slots)
+
+    def pad_for_compiled_step(self, sentences: int, rows: int) -> TransformerState:
+        """Return the state for more sentences, which attend to all slots.
+
+        Attention to no slot would write NaN to rows that sentences may join. With indices of the
+        newest slots, the step does not depend on the length.
+        """
+        return replace(
+            self,
+            position=pad_rows(self.position, sentences),
+            self_attention_bias=pad_rows(self.self_attention_bias, sentences),
+            layers=tuple(layer.pad_for_compiled_step(sentences) for layer in self.layers),
+            length=self.length if self.newest_slots is None else 0,
+            first_slots=(),
+        )
+
+    def after_compiled_step(self, padded: TransformerState, rows: int) -> TransformerState:
+        """Return the state after a step; the caches have changed in place."""
+        sentences = len(self.position)
+        layers = zip(self.layers, padded.layers, strict=True)
+        return replace(
+            self,
+            position=padded.position[:sentences],
+            layers=tuple(
+                SSRUState(new.cell[:sentences]) if isinstance(new, SSRUState) else old
+                for old, new in layers
+            ),
+        )
 
     def join(self, other: TransformerState) -> TransformerState:
         """Return the hypotheses of both states, those of `other` last.
@@ -195,7 +278,7 @@ class TransformerState(DecoderState):
         begin = min(self.first_slots)
         state = self._drop_slots(begin, capacity) if begin > self.length // 2 else self
         length = max(state.length, other.length)
-        capacity = max(capacity, length)
+        capacity = max(capacity, static_slots(length, self.position.device.type))
         pairs: Any = zip(state.layers, other.layers, strict=True)
         return replace(
             state,

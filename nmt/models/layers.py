@@ -180,18 +180,24 @@ class TokenEmbedding(nn.Module):
             states = states + self.position(position.clamp_max(self.max_positions - 1))
         return self.dropout(states)  # type: ignore[no-any-return]
 
-    def forward_step(self, tokens: Tensor, position: Tensor, longest: int) -> Tensor:
-        """Return B x K x D vectors of B x K token ids at B positions, each below `longest`.
+    def prepare_step(self, longest: int) -> None:
+        """Compute sinusoids for all positions below `longest`, once for all steps."""
+        if self.positions != "sinusoidal":
+            return
+        table, device = self._sinusoids, self.embedding.weight.device
+        if table is None or len(table) < longest or table.device != device:
+            positions = torch.arange(max(MIN_SINUSOIDS, 2 * longest), device=device)
+            self._sinusoids = sinusoidal_positions(positions, self.width)
 
-        Requires eval mode. Sinusoids are computed once for all steps.
+    def forward_step(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """Return B x K x D vectors of B x K token ids at B positions.
+
+        Requires eval mode and `prepare_step` for longer positions.
         """
         if self.positions != "sinusoidal":
             return self(tokens, position[:, None].expand_as(tokens))  # type: ignore[no-any-return]
-        states = self.embedding(tokens)
-        table = self._sinusoids
-        if table is None or len(table) < longest or table.device != states.device:
-            positions = torch.arange(max(MIN_SINUSOIDS, 2 * longest), device=states.device)
-            table = self._sinusoids = sinusoidal_positions(positions, self.width)
+        states, table = self.embedding(tokens), self._sinusoids
+        assert table is not None
         vectors = table.index_select(0, position)[:, None].to(states.dtype)
         return torch.add(vectors, states, alpha=math.sqrt(self.width))
 

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
 from nmt.models.kernels.selection import find_kernel, is_launch_bound
-from nmt.models.kv_cache import KVCache
+from nmt.models.kv_cache import KVCache, SlotRange
 from nmt.models.layers import Rotation, apply_linears, concat_linears, dropout, make_linear
 
 
@@ -184,10 +184,8 @@ class DecoderStep(NamedTuple):
 
     rotation: Rotation | None
     """Rotary positions of the tokens, if configured."""
-    slot: int
-    """Index of the first of their K slots in the key-value cache."""
-    end_slot: int
-    """Index of the last of them, plus 1."""
+    slots: SlotRange | Tensor
+    """Their K slots in the key-value cache; see `KVCache.append_newest`."""
     self_attention_bias: Tensor
     """-inf for all slots but a hypothesis's own tokens; see `MultiHeadAttention.step_bias`."""
     source_bias: Tensor
@@ -242,6 +240,5 @@ class SelfAttention(MultiHeadAttention):
             sizes = [linear.out_features for linear in (self.query, self.key, self.value)]
             query, key, value = torch.split(F.linear(states, *cache.projection), sizes, -1)
             query, keys, values = self._split(query, key, value, step.rotation)
-        cache.append(step.slot, keys, values)
-        keys, values = cache.first_slots(step.end_slot)
+        keys, values = cache.append_newest(step.slots, keys, values)
         return self.forward_few(query, keys, values, step.self_attention_bias), cache

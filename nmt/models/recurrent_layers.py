@@ -303,6 +303,10 @@ class SSRUState(BatchedTensors):
         """Keep the remaining sentences, in place."""
         return self.keep(sentences)
 
+    def pad_for_compiled_step(self, sentences: int) -> SSRUState:
+        """Return the state of more sentences, with zeros."""
+        return self.pad(sentences)
+
     def reallocate(self, begin: int, end: int, capacity: int) -> SSRUState:
         """Return the state itself, which has no slots."""
         return self

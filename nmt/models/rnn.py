@@ -399,7 +399,7 @@ class RNNModel(Model[RNNMemory, RNNState]):
     def start(self, memory: RNNMemory, rows: int, max_len: int) -> RNNState:
         return self.decoder.initial_state(memory, rows)
 
-    def step(
+    def advance(
         self, tokens: Tensor, state: RNNState, memory: RNNMemory, trace: bool = False
     ) -> tuple[Tensor, RNNState, Trace | None]:
         decoder = self.decoder

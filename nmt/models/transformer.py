@@ -22,10 +22,11 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from nmt.config.model_config import TransformerConfig, layer_counts
-from nmt.models.interface import Memory, Model, Trace, token_mask
+from nmt.models.interface import Memory, Model, Trace, pad_rows, token_mask
 from nmt.models.kernels.dtypes import to_autocast_dtype
 from nmt.models.kernels.selection import is_launch_bound
-from nmt.models.kv_cache import TransformerState
+from nmt.models.kernels.static_sizes import static_source_length
+from nmt.models.kv_cache import SlotRange, TransformerState
 from nmt.models.layers import (
     Dropout,
     OutputProjection,
@@ -269,6 +270,29 @@ class TransformerMemory(Memory):
         bias = keys[0].new_zeros(mask.shape).masked_fill(~mask, -math.inf)
         return cls(mask, keys, values, bias[:, None])
 
+    def pad_for_compiled_step(self, sentences: int) -> TransformerMemory:
+        """Return the memory with padding; additional sentences attend to zeros, not to nothing.
+
+        Keys and values have one layout in memory, as they would be compiled again for another.
+        """
+        device_type, length = self.mask.device.type, self.mask.size(1)
+        padding = static_source_length(length, device_type) - length
+
+        def pad(states: Tensor) -> Tensor:
+            """Pad B x G x S x d."""
+            return pad_rows(F.pad(states, (0, 0, 0, padding)), sentences).contiguous()
+
+        keys = tuple(pad(layer.mT).mT for layer in self.keys)
+        if not is_launch_bound(device_type):
+            keys = tuple(layer.contiguous() for layer in keys)
+        bias = F.pad(self.bias, (0, padding), value=-math.inf)
+        return TransformerMemory(
+            mask=pad_rows(F.pad(self.mask, (0, padding)), sentences),
+            keys=keys,
+            values=tuple(map(pad, self.values)),
+            bias=pad_rows(bias, sentences),
+        )
+
     def join(self, other: TransformerMemory) -> TransformerMemory:
         """Return the sentences of both, those of `other` last."""
         joined = super().join(other)
@@ -364,7 +388,12 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         )
         return TransformerState.start(memory.values[0], layers, rows, max_len)
 
-    def step(
+    def prepare_step(self, state: TransformerState) -> TransformerState:
+        state = state.with_newest_slots()
+        self.tgt.prepare_step(state.length)
+        return state
+
+    def advance(
         self,
         tokens: Tensor,
         state: TransformerState,
@@ -372,16 +401,18 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         trace: bool = False,
     ) -> tuple[Tensor, TransformerState, Trace | None]:
         # The step appends K slots to the caches of a sentence. The token of hypothesis k goes to
-        # slot k of these, and only hypothesis k attends to it. Caches and bias change in place.
-        state = state.with_newest_slots()
-        bias = state.self_attention_bias[:, :, : state.length]
+        # slot k of these, and only hypothesis k attends to it. The caches change in place.
+        bias = state.self_attention_bias
+        if state.newest_slots is None:
+            bias = bias[:, :, : state.length]
         batch_size, k, _ = bias.shape
         cross = self.decoder_layers()[0].cross
-        states = self.tgt.forward_step(tokens.view(batch_size, k), state.position, state.length)
+        states = self.tgt.forward_step(tokens.view(batch_size, k), state.position)
         step = DecoderStep(
             rotation=self._rotation(state.position[:, None], states),
-            slot=state.length - k,
-            end_slot=state.length,
+            slots=SlotRange(state.length - k, state.length)
+            if state.newest_slots is None
+            else state.newest_slots,
             self_attention_bias=cross.step_bias(bias, k),
             source_bias=cross.step_bias(memory.bias, k),
         )

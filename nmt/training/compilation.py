@@ -6,11 +6,9 @@ names, and validation runs without compilation.
 
 from __future__ import annotations
 
-import sysconfig
 import time
 import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -18,6 +16,7 @@ from torch import nn
 
 from nmt.config.sections.train import TrainConfig
 from nmt.data.batching.loader import MicroBatch
+from nmt.device.compiler import compiler_failure, missing_compiler
 from nmt.device.precision import Precision
 from nmt.errors import DeviceError
 from nmt.training.monitoring.run_log import RunLog
@@ -57,26 +56,6 @@ def should_compile(
     if settings.max_hours is not None and settings.max_hours < MIN_HOURS:
         return False, f"the run is shorter than {MIN_HOURS:g} hours"
     return True, ""
-
-
-def missing_compiler(device: torch.device) -> str:
-    """Return what torch.compile lacks on this machine; an empty string if it lacks nothing."""
-    from torch._inductor.cpp_builder import get_cpp_compiler
-    from torch._inductor.exc import InvalidCxxCompiler
-
-    try:
-        get_cpp_compiler()
-    except InvalidCxxCompiler:
-        return "expected a C++ compiler such as g++, found none"
-    header = Path(sysconfig.get_path("include")) / "Python.h"
-    if not header.is_file():
-        return f"expected the header of Python for C++, found no {header}"
-    if device.type == "cuda":
-        from torch.utils._triton import has_triton
-
-        if not has_triton():
-            return "expected Triton, found none for this GPU"
-    return ""
 
 
 class CompiledForward:
@@ -136,8 +115,7 @@ def compile_training(
                 losses = parallel(sample_batch(settings).to(precision.device))
             precision.backward(module.total(losses))
     except TorchDynamoException as error:
-        first_lines = str(error).split("\n\n")[0].split()
-        reason = f"train.compile: the compiler failed: {' '.join(first_lines)}"
+        reason = f"train.compile: {compiler_failure(error)}"
         if settings.compile == "on":
             raise DeviceError(f"{reason} (set train.compile: off)") from None
         log.warning(f"{reason}; continuing without compilation")

@@ -15,6 +15,7 @@ from nmt.decoding.search.beam_state import Ranking
 from nmt.decoding.search.hypothesis import Hypothesis
 from nmt.errors import RunError
 from nmt.models import kv_cache, multi_head_attention, transformer
+from nmt.models.kernels import static_sizes
 from tests.support.models.reference_search import (
     BOS,
     CONTROL,
@@ -275,6 +276,7 @@ def test_search_for_a_gpu_finds_the_same_hypotheses(
         candidates,
         kv_cache,
         multi_head_attention,
+        static_sizes,
         transformer,
     ):
         monkeypatch.setattr(module, "is_launch_bound", lambda device_type: True)

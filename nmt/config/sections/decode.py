@@ -65,6 +65,8 @@ class DecodeConfig(Section):
     """Maximum number of source tokens of a line that is not split; null: `data.max_length`."""
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "fp32"
     """Number format of the weights; `auto`: bf16 if it is faster, else fp32. int8 needs a CPU."""
+    compile: Literal["auto", "off", "on"] = "auto"
+    """Compilation of the decoding step by torch.compile; `auto`: on a GPU, after 2,000 steps."""
     shortlist: bool = False
     """Search only among the target tokens of the vocabulary shortlist (`nmt shortlist`)."""
     threads: Threads | None = None
