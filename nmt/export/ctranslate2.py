@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from nmt.config.model_config import TransformerConfig, layer_counts
 from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.decoding.engines.ctranslate2 import SINUSOIDAL_POSITIONS
-from nmt.models.layers import POSITION_BASE, TokenEmbedding, sinusoidal_positions
+from nmt.models.layers import POSITION_BASE, FeedForward, TokenEmbedding, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
-from nmt.models.transformer import FeedForward, TransformerModel
+from nmt.models.transformer import TransformerModel
 
 FORBIDDEN_BIAS = -1e9
 """Output bias of a piece that is never output: its probability becomes 0."""

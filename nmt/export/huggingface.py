@@ -21,8 +21,9 @@ from nmt.data.tokenizer.tokenizer import Tokenizer, Tokenizers
 from nmt.data.tokenizer.vocabulary import split_vocabulary
 from nmt.decoding.search.hypothesis import Hypothesis, length_limit
 from nmt.export.engines import MARIAN_POSITIONS
+from nmt.models.layers import FeedForward
 from nmt.models.multi_head_attention import MultiHeadAttention
-from nmt.models.transformer import FeedForward, TransformerModel
+from nmt.models.transformer import TransformerModel
 
 
 def write_huggingface(

@@ -1,4 +1,4 @@
-"""Building blocks that architectures share: output projection, embeddings, positions, dropout.
+"""Building blocks: output projection, embeddings, positions, dropout, feed-forward network.
 
 Shapes: B sentences, K hypotheses per sentence, T length, D width, V vocabulary, M target tokens,
 W shortlist size.
@@ -270,3 +270,45 @@ def variational_dropout_mask(like: Tensor, rate: float) -> Tensor:
     `like` is B x D; the mask holds 0 or 1 / (1 - rate).
     """
     return dropout(torch.ones_like(like), rate)
+
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu,
+    "gelu": F.gelu,
+    "swish": F.silu,
+    "swiglu": F.silu,
+}
+
+
+class FeedForward(nn.Module):
+    """W_2 a(W_1 x), or with swiglu W_2 (silu(W_1 x) * W_3 x)  (Shazeer 2020, eq. 6)."""
+
+    def __init__(self, config: TransformerConfig) -> None:
+        super().__init__()
+        self.into = make_linear(config.d_model, config.d_ff)
+        is_gated = config.activation == "swiglu"
+        self.gate = make_linear(config.d_model, config.d_ff) if is_gated else None
+        self.out = make_linear(config.d_ff, config.d_model)
+        self.activation = ACTIVATIONS[config.activation]
+        self.dropout = Dropout(config.activation_dropout)
+
+    def forward(self, states: Tensor) -> Tensor:
+        """Return ... x D for ... x D states."""
+        if self.activation is F.relu and self.training and self.dropout.rate > 0:
+            return self.out(relu_dropout(self.into(states), self.dropout.rate))  # type: ignore[no-any-return]
+        inner = self.activation(self.into(states))
+        if self.gate is not None:
+            inner = inner * self.gate(states)
+        return self.out(self.dropout(inner))  # type: ignore[no-any-return]
+
+    def scaled_by_deep_norm(self) -> list[nn.Linear]:
+        """Return the linear maps with initial weights that DeepNorm scales."""
+        gate = [] if self.gate is None else [self.gate]
+        return [self.into, *gate, self.out]
+
+
+def make_norm(config: TransformerConfig) -> nn.Module:
+    """Return a layer norm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
+    if config.norm == "rms":
+        return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)
+    return nn.LayerNorm(config.d_model, eps=config.norm_epsilon)

@@ -12,7 +12,7 @@ hypotheses each, D = d_model, F = d_ff, H heads, G key/value heads, d = D / H, L
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -29,12 +29,12 @@ from nmt.models.kernels.static_sizes import static_source_length
 from nmt.models.kv_cache import SlotRange, TransformerState
 from nmt.models.layers import (
     Dropout,
+    FeedForward,
     OutputProjection,
     Rotation,
     TokenEmbedding,
     make_embedding,
-    make_linear,
-    relu_dropout,
+    make_norm,
 )
 from nmt.models.multi_head_attention import (
     DecoderStep,
@@ -43,47 +43,6 @@ from nmt.models.multi_head_attention import (
     SelfAttention,
 )
 from nmt.models.recurrent_layers import SSRU
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "relu": F.relu,
-    "gelu": F.gelu,
-    "swish": F.silu,
-    "swiglu": F.silu,
-}
-
-
-class FeedForward(nn.Module):
-    """W_2 a(W_1 x), or with swiglu W_2 (silu(W_1 x) * W_3 x)  (Shazeer 2020, eq. 6)."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.into = make_linear(config.d_model, config.d_ff)
-        is_gated = config.activation == "swiglu"
-        self.gate = make_linear(config.d_model, config.d_ff) if is_gated else None
-        self.out = make_linear(config.d_ff, config.d_model)
-        self.activation = ACTIVATIONS[config.activation]
-        self.dropout = Dropout(config.activation_dropout)
-
-    def forward(self, states: Tensor) -> Tensor:
-        """Return ... x D for ... x D states."""
-        if self.activation is F.relu and self.training and self.dropout.rate > 0:
-            return self.out(relu_dropout(self.into(states), self.dropout.rate))  # type: ignore[no-any-return]
-        inner = self.activation(self.into(states))
-        if self.gate is not None:
-            inner = inner * self.gate(states)
-        return self.out(self.dropout(inner))  # type: ignore[no-any-return]
-
-    def scaled_by_deep_norm(self) -> list[nn.Linear]:
-        """Return the linear maps with initial weights that DeepNorm scales."""
-        gate = [] if self.gate is None else [self.gate]
-        return [self.into, *gate, self.out]
-
-
-def make_norm(config: TransformerConfig) -> nn.Module:
-    """Return a layer norm (Ba et al. 2016) or RMSNorm (Zhang & Sennrich 2019)."""
-    if config.norm == "rms":
-        return nn.RMSNorm(config.d_model, eps=config.norm_epsilon)
-    return nn.LayerNorm(config.d_model, eps=config.norm_epsilon)
 
 
 class ResidualConnection(nn.Module):

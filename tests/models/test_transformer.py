@@ -14,7 +14,7 @@ from nmt.config.model_config import TransformerConfig
 from nmt.models import layers, multi_head_attention
 from nmt.models.build import build_model
 from nmt.models.interface import RemainingRows
-from nmt.models.layers import Rotation, TokenEmbedding, sinusoidal_positions
+from nmt.models.layers import FeedForward, Rotation, TokenEmbedding, make_norm, sinusoidal_positions
 from nmt.models.multi_head_attention import MultiHeadAttention
 from nmt.models.recurrent_layers import SSRU
 from nmt.models.transformer import (
@@ -22,8 +22,6 @@ from nmt.models.transformer import (
     DecoderLayer,
     DeepNormFactors,
     EncoderLayer,
-    FeedForward,
-    make_norm,
 )
 from tests.support.models.tiny_models import PAD, make_arch_model, make_source, make_target
 
