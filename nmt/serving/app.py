@@ -12,6 +12,8 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Match, Route
+from starlette.types import Scope
 
 from nmt import __version__
 from nmt.core.rendering.pages import render_page
@@ -61,8 +63,9 @@ def build_app(
         lifespan=close_at_end,
     )
     metrics = Metrics(service)
-    app.include_router(libretranslate_router(service), responses=ERROR_RESPONSES)
-    app.include_router(native_router(service), responses=ERROR_RESPONSES)
+    routers = [libretranslate_router(service), native_router(service)]
+    for router in routers:
+        app.include_router(router, responses=ERROR_RESPONSES)
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def show_metrics() -> Response:
@@ -77,6 +80,14 @@ def build_app(
         text = render_page("serving/page/page.html", data=values, nonce=nonce)
         return HTMLResponse(text, headers=_page_headers(nonce))
 
+    async def show_wrong_method(request: Request, error: Exception) -> Response:
+        """Return the error with all methods of the path, which can belong to several endpoints."""
+        routes = [*app.routes, *(route for router in routers for route in router.routes)]
+        return JSONResponse(
+            {"error": "Method Not Allowed"}, 405, {"Allow": _allowed_methods(routes, request.scope)}
+        )
+
+    app.add_exception_handler(405, show_wrong_method)
     app.add_exception_handler(StarletteHTTPException, _show_http_error)
     app.add_exception_handler(Exception, _show_defect)
     # the last middleware is the outermost
@@ -110,6 +121,15 @@ def _page_headers(nonce: str) -> dict[str, str]:
         "X-Content-Type-Options": "nosniff",
         "Cache-Control": "no-cache",
     }
+
+
+def _allowed_methods(routes: Sequence[BaseRoute], scope: Scope) -> str:
+    """Return the methods of the routes that have the path of a request, as a header's value."""
+    methods: set[str] = set()
+    for route in routes:
+        if isinstance(route, Route) and route.matches(scope)[0] != Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
 
 
 async def _show_http_error(request: Request, error: Exception) -> Response:

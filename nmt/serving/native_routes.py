@@ -8,6 +8,7 @@ from fastapi import APIRouter, HTTPException, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import Field
 
+from nmt.data.text.reader import split_lines
 from nmt.decoding.constraints.terminology import Terminology
 from nmt.decoding.line_formats import round_confidence
 from nmt.decoding.lines.line import Line
@@ -103,7 +104,7 @@ def native_router(service: Service) -> APIRouter:
                 "attention": route.has_attention,
                 "constraints": route.legs[-1].model.supports_constraints,
                 "max_nbest": route.max_nbest,
-                "lines": [route.split(line) for line in parameters.q.splitlines()],
+                "lines": [route.split(line) for line in split_lines(parameters.q)],
             }
 
         return JSONResponse(await service.run(request, 1, work))
@@ -114,8 +115,7 @@ def native_router(service: Service) -> APIRouter:
         parameters = await service.read(request, TranslateLinesParameters)
         texts = [parameters.q] if isinstance(parameters.q, str) else parameters.q
         service.check_length(request, texts)
-        for text in texts:
-            _require_line("q", text)
+        texts = [_to_line("q", text) for text in texts]
         route = service.find_route(parameters.source, parameters.target)
         _check_support(route, parameters)
         phrases = tuple(parameters.contain)
@@ -145,11 +145,10 @@ def native_router(service: Service) -> APIRouter:
         """Return the attention at each step of a translation, as `nmt explain --json` does."""
         parameters = await service.read(request, ExplainParameters)
         line, translation = parameters.q, parameters.translation
-        texts = [line] if translation is None else [line, translation]
-        service.check_length(request, texts)
-        for name, text in zip(("q", "translation"), texts, strict=False):
-            _require_line(name, text)
-            _require_short_text(name, text)
+        service.check_length(request, [line] if translation is None else [line, translation])
+        line = _to_short_line("q", line)
+        if translation is not None:
+            translation = _to_short_line("translation", translation)
         leg = _single_leg(service.find_route(parameters.source, parameters.target))
         if not leg.model.has_attention:
             raise HTTPException(400, f"{leg.pair}: expected a model with attention, got another")
@@ -190,10 +189,26 @@ def native_router(service: Service) -> APIRouter:
     return router
 
 
-def _require_line(name: str, text: str) -> None:
-    """Raise HTTPException with 400 if the text of a parameter has several lines."""
-    if len(text.splitlines()) > 1:
+def _to_line(name: str, text: str) -> str:
+    """Return the text of a parameter without its line end.
+
+    Raises HTTPException with 400 if it has several lines.
+    """
+    lines = split_lines(text)
+    if len(lines) > 1:
         raise HTTPException(400, f"{name}: expected text without line breaks, got several lines")
+    return lines[0] if lines else ""
+
+
+def _to_short_line(name: str, text: str) -> str:
+    """Return a line to explain without its line end.
+
+    Raises HTTPException with 400 if it has several lines or is too long.
+    """
+    if len(text) > MAX_CHARACTERS:
+        message = f"{name}: expected at most {MAX_CHARACTERS:,} characters, got {len(text):,}"
+        raise HTTPException(400, message)
+    return _to_line(name, text)
 
 
 def _prefixes(prefix: str | list[str], count: int) -> list[str]:
@@ -203,13 +218,6 @@ def _prefixes(prefix: str | list[str], count: int) -> list[str]:
     if len(prefix) != count:
         raise HTTPException(400, f"prefix: expected one for each line, {count}, got {len(prefix)}")
     return prefix
-
-
-def _require_short_text(name: str, text: str) -> None:
-    """Raise HTTPException with 400 if a text is too long to be explained."""
-    if len(text) > MAX_CHARACTERS:
-        message = f"{name}: expected at most {MAX_CHARACTERS:,} characters, got {len(text):,}"
-        raise HTTPException(400, message)
 
 
 def _single_leg(route: Route) -> Leg:

@@ -22,14 +22,14 @@ data: {src: in, tgt: out, train: [train], valid: valid, test: [test], max_length
 tokenizer: {type: char}
 model: {attention: bahdanau, score: additive, d_embed: 32, d_hidden: 64, dropout: 0.0}
 train:
-  {batch_tokens: 512, max_updates: 400, validate_every: 400, lr: 5e-3, warmup: 50,
+  {batch_tokens: 512, max_updates: 280, validate_every: 280, lr: 5e-3, warmup: 50,
    schedule: linear, label_smoothing: 0.0, threads: 1, precision: fp32}
 """
 
 
 @pytest.fixture(scope="session")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
-    """Return a model that reverses digits, trained once per session (20 s on one thread)."""
+    """Return a model that reverses digits, trained once per session."""
     own = tmp_path_factory.getbasetemp()
     folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / "digits"
     strings = digit_strings(4250, seed=7)

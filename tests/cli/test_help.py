@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -46,59 +47,57 @@ LIGHT = {
     "nmt.errors",
 }
 SECTIONS = ["Data", "Training", "Translation", "Analysis", "Tools"]
+HELPS = [
+    ["--help"],
+    ["-h"],
+    ["train", "--help"],
+    ["translate", "--help"],
+    ["evaluate", "--help"],
+    ["init", "--help"],
+    ["prepare", "--help"],
+    ["tokenizer", "--help"],
+    ["config", "--help"],
+    ["config", "show", "--help"],
+    ["config", "schema", "--help"],
+    ["average", "--help"],
+    ["data", "--help"],
+    ["data", "get", "--help"],
+    ["data", "list", "--help"],
+    ["runs", "--help"],
+    ["runs", "list", "--help"],
+    ["plot", "--help"],
+]
 PROBE = """
-import sys
-sys.argv = ["nmt", *sys.argv[1:]]
+import contextlib, io, json, sys
 from nmt.cli.app import main
-try:
-    main()
-finally:
-    print("imported:", *sorted(sys.modules))
+for arguments in json.loads(sys.argv[1]):
+    sys.argv = ["nmt", *arguments]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        try:
+            main()
+        except SystemExit as exit:
+            code = exit.code
+    print(json.dumps([arguments, code, output.getvalue(), sorted(sys.modules)]))
 """
+"""Prints the exit code and the output of each command, and the modules that are imported then."""
 
 
-def imported_by(*arguments: str) -> tuple[int, str, set[str]]:
-    """Return the exit code, the output and the modules imported by a command."""
-    process = subprocess.run(
-        [sys.executable, "-c", PROBE, *arguments], capture_output=True, text=True, env=environment()
-    )
-    output, _, names = process.stdout.partition("imported:")
-    return process.returncode, output, set(names.split())
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--help"],
-        ["-h"],
-        ["train", "--help"],
-        ["translate", "--help"],
-        ["evaluate", "--help"],
-        ["init", "--help"],
-        ["prepare", "--help"],
-        ["tokenizer", "--help"],
-        ["config", "--help"],
-        ["config", "show", "--help"],
-        ["config", "schema", "--help"],
-        ["average", "--help"],
-        ["data", "--help"],
-        ["data", "get", "--help"],
-        ["data", "list", "--help"],
-        ["runs", "--help"],
-        ["runs", "list", "--help"],
-        ["plot", "--help"],
-    ],
-    ids=" ".join,
-)
-def test_help_of_any_command_imports_nothing_heavy(arguments: list[str]) -> None:
-    code, output, modules = imported_by(*arguments)
-    assert code == 0
-    assert output.lstrip().startswith("Usage: nmt")
-    assert "nmt.cli.app" in modules  # the probe reports imports
-    if len(arguments) > 1 and "typer._adapters" in modules:
-        modules -= {"pydantic"}  # newer versions of Typer import it for the help of a command
-    assert modules & HEAVY == set()
-    assert {name for name in modules if name.startswith("nmt.")} <= LIGHT
+def test_help_of_any_command_imports_nothing_heavy() -> None:
+    """One process prints each help: a module that any of them imports stays imported."""
+    command = [sys.executable, "-c", PROBE, json.dumps(HELPS)]
+    process = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    results = [json.loads(line) for line in process.stdout.splitlines()]
+    assert [arguments for arguments, *_ in results] == HELPS
+    for arguments, code, output, names in results:
+        assert code == 0, arguments
+        assert output.lstrip().startswith("Usage: nmt"), arguments
+        modules = set(names)
+        assert "nmt.cli.app" in modules  # the probe reports imports
+        if len(arguments) > 1 and "typer._adapters" in modules:
+            modules -= {"pydantic"}  # newer versions of Typer import it for the help of a command
+        assert modules & HEAVY == set(), arguments
+        assert {name for name in modules if name.startswith("nmt.")} <= LIGHT, arguments
 
 
 def commands(group: Any = None, path: tuple[str, ...] = ()) -> Iterator[tuple[str, Any]]:
@@ -158,19 +157,6 @@ def test_version_prints_one_line() -> None:
     assert (result.code, result.out, result.err) == (0, f"nmt {__version__}\n", "")
 
 
-def completions(*words: str) -> list[str]:
-    """Return the words that bash offers for the last of `words`."""
-    variables = {"COMP_WORDS": " ".join(words), "COMP_CWORD": str(len(words) - 1)}
-    process = subprocess.run(
-        [Path(sys.executable).parent / "nmt"],
-        capture_output=True,
-        text=True,
-        env=environment() | {"_NMT_COMPLETE": "complete_bash"} | variables,
-        check=True,
-    )
-    return process.stdout.split()
-
-
 @pytest.mark.parametrize(
     ("words", "offers"),
     [
@@ -181,8 +167,14 @@ def completions(*words: str) -> list[str]:
     ],
     ids=" ".join,
 )
-def test_completion_offers_commands_and_options(words: list[str], offers: list[str]) -> None:
-    assert completions(*words) == offers
+def test_completion_offers_commands_and_options(
+    monkeypatch: pytest.MonkeyPatch, words: list[str], offers: list[str]
+) -> None:
+    """With the variables of the script for bash, nmt prints the words for the last of `words`."""
+    monkeypatch.setenv("_NMT_COMPLETE", "complete_bash")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    assert nmt().out.split() == offers
 
 
 @pytest.mark.skipif(not Path("/bin/bash").exists(), reason="needs bash")

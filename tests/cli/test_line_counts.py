@@ -13,7 +13,7 @@ from tests.support.command_line import Result, assert_success, nmt
 from tests.support.data.difficult_text import CLEAN_LINES, DEMO, FaultyText, make_faulty_text
 
 QUICK = ["--set", "decode.beam_size=1", "--set", "decode.max_length_ratio=1e-9"]
-"""Settings for a fast translation of lines of a megabyte."""
+"""Settings for a fast translation of long lines."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class TrainedRun:
 @pytest.fixture(scope="module")
 def trained_run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     folder = tmp_path_factory.mktemp("faulty")
-    faulty_text = make_faulty_text(folder)
+    faulty_text = make_faulty_text(folder, long_line=2**16)
     settings = {
         "data": {
             "src": "en",

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from nmt.core import files
-from tests.support.command_line import NMT, environment
+from tests.support.command_line import NMT, environment, nmt
 from tests.support.tiny_runs import Digits
 
 
 def shell(script: str, folder: Path, **variables: object) -> subprocess.CompletedProcess[str]:
     """Run a bash script that calls nmt as "${NMT[@]}"; `variables` are its environment."""
-    nmt = "NMT=(" + " ".join(f"'{word}'" for word in NMT) + ")\n"
+    definition = "NMT=(" + " ".join(f"'{word}'" for word in NMT) + ")\n"
     values = {name: str(value) for name, value in variables.items()}
     return subprocess.run(
-        ["bash", "-c", nmt + script],
+        ["bash", "-c", definition + script],
         cwd=folder,
         env=environment() | values,
         capture_output=True,
@@ -26,25 +26,25 @@ def shell(script: str, folder: Path, **variables: object) -> subprocess.Complete
     )
 
 
-@pytest.mark.parametrize(
-    "arguments", ["translate -m $RUN", "score -m $RUN --tgt a", "explain -m $RUN"]
-)
-def test_command_reading_closed_stdin_prints_one_line(
-    digits: Digits, tmp_path: Path, arguments: str
-) -> None:
-    (tmp_path / "a").write_text("1 2\n")
-    result = shell(f'"${{NMT[@]}}" {arguments} <&-', tmp_path, RUN=digits.run)
+CLOSED_STDIN = "error: stdin: expected text, got a closed stream (name a file, or pipe text in)\n"
+
+
+def test_process_reading_closed_stdin_prints_one_line(digits: Digits, tmp_path: Path) -> None:
+    result = shell('"${NMT[@]}" translate -m $RUN <&-', tmp_path, RUN=digits.run)
     assert result.returncode == 2
-    assert result.stderr.endswith(
-        "error: stdin: expected text, got a closed stream (name a file, or pipe text in)\n"
-    )
+    assert result.stderr.endswith(CLOSED_STDIN)
     assert "Traceback" not in result.stderr
 
 
-def test_command_reading_a_file_ignores_closed_stdin(digits: Digits, tmp_path: Path) -> None:
+@pytest.mark.parametrize("command", ["score", "explain"])
+def test_command_reading_closed_stdin_prints_one_line(
+    digits: Digits, tmp_path: Path, command: str
+) -> None:
     (tmp_path / "a").write_text("1 2\n")
-    result = shell('"${NMT[@]}" translate -m $RUN a <&- ', tmp_path, RUN=digits.run)
-    assert (result.returncode, result.stdout) == (0, "2 1\n")
+    flags = ["--tgt", tmp_path / "a"] if command == "score" else []
+    result = nmt(command, "-m", digits.run, *flags, stdin=None)
+    assert result.code == 2
+    assert result.err.endswith(CLOSED_STDIN)
 
 
 @pytest.mark.parametrize("arguments", ["runs list .", "translate -m $RUN a", "data list"])
@@ -59,9 +59,11 @@ def test_command_with_closed_stdout_prints_one_line(
     )
 
 
-def test_command_with_closed_stderr_writes_output_only(digits: Digits, tmp_path: Path) -> None:
+def test_command_without_stdin_and_stderr_writes_output_only(
+    digits: Digits, tmp_path: Path
+) -> None:
     (tmp_path / "a").write_text("1 2\n")
-    result = shell('"${NMT[@]}" translate -m $RUN a --progress 2>&-', tmp_path, RUN=digits.run)
+    result = shell('"${NMT[@]}" translate -m $RUN a --progress <&- 2>&-', tmp_path, RUN=digits.run)
     assert (result.returncode, result.stdout, result.stderr) == (0, "2 1\n", "")
 
 
@@ -76,16 +78,29 @@ def test_command_in_a_deleted_folder_prints_one_line(digits: Digits, tmp_path: P
     )
 
 
-@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
-def test_output_to_redirected_stream_keeps_content(
-    digits: Digits, tmp_path: Path, name: str
-) -> None:
+def test_output_to_link_to_stdout_keeps_content(digits: Digits, tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1 2\n")
     (tmp_path / "link").symlink_to("/dev/stdout")
-    script = f'(echo head; "${{NMT[@]}}" translate -m $RUN a -o {name}; echo tail) > all'
+    script = '(echo head; "${NMT[@]}" translate -m $RUN a -o link; echo tail) > all'
     result = shell(script, tmp_path, RUN=digits.run)
     assert (tmp_path / "all").read_text() == "head\n2 1\ntail\n", result.stderr
     assert (tmp_path / "link").is_symlink()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from nmt.core.files import write_text
+write_text(Path(sys.argv[1]), "text\\n")
+"""
+"""A program that writes a line to the file that its argument names, as commands do for -o."""
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"])
+def test_write_text_to_redirected_stream_keeps_content(tmp_path: Path, name: str) -> None:
+    script = f'(echo head; "${{NMT[0]}}" -c "$WRITER" {name}; echo tail) > all'
+    result = shell(script, tmp_path, WRITER=WRITER)
+    assert (tmp_path / "all").read_text() == "head\ntext\ntail\n", result.stderr
 
 
 @pytest.mark.parametrize("mode", ["wb", "ab"])

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from nmt.commands.translation import translate, translation_job
-from tests.support.command_line import NMT, assert_success, nmt, write_lines
+from nmt.data.text import reader
+from tests.support.command_line import NMT, assert_success, environment, nmt, write_lines
 from tests.support.tiny_runs import Digits, Tiny
 from tests.support.torchrun_jobs import rank_processes
 
@@ -95,15 +96,15 @@ def test_torchrun_signal_saves_checkpoint(tiny: Tiny) -> None:
 
 
 def test_translate_two_ranks_equals_one_process(digits: Digits, tmp_path: Path) -> None:
-    source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
+    """The file has two byte ranges."""
+    source, out = write_lines(tmp_path / "big", digits.src * 3), tmp_path / "out"
     flags = ["-m", digits.run, "--device", "cpu", "--beam", "1", "--protect", source, "-o"]
     alone = assert_success(nmt("translate", *flags, tmp_path / "alone"))
     report = next(line for line in alone.err.splitlines() if "protected spans are in" in line)
-    line = [*TORCHRUN, *ALONE, "--no-python", "--", *NMT, "translate", *map(str, flags), str(out)]
-    with running_job(line) as job:
-        _, err = job.communicate(timeout=120)
-    assert job.returncode == 0, err
-    assert report in err
+    line = [sys.executable, "-m", "tests.support.forked_ranks", "2", "translate", *map(str, flags)]
+    job = subprocess.run([*line, str(out)], capture_output=True, text=True, env=environment())
+    assert job.returncode == 0, job.stderr
+    assert report in job.stderr
     assert out.read_bytes() == (tmp_path / "alone").read_bytes()
     assert not out.with_name("out.parts").exists()
 
@@ -125,7 +126,8 @@ def test_translate_interrupted_parts_are_reused(
     digits: Digits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupted job continues with its third part; another setting starts again."""
-    source, out = write_lines(tmp_path / "big", digits.src * 5), tmp_path / "out"
+    source, out = write_lines(tmp_path / "source", digits.src[:150]), tmp_path / "out"
+    monkeypatch.setattr(reader, "MIN_RANGE_BYTES", source.stat().st_size // 3)
     terms = write_lines(tmp_path / "terms.tsv", ["1\t1"])
     flags = ["-m", digits.run, "--device", "cpu", source, "-o", out, "--nbest", "2", "--beam", "2"]
     flags += ["--terms", terms, "--protect"]
@@ -182,15 +184,22 @@ def test_translate_stdin_under_torchrun_is_refused(digits: Digits) -> None:
     with running_job(line) as job:
         _, err = job.communicate(timeout=60)
     assert job.returncode != 0
-    assert "under torchrun: expected an uncompressed input file" in err
+    # torchrun kills the other ranks after the first error, so any rank may be the only one.
+    assert re.search(
+        r"^error: rank [01]: under torchrun: expected an uncompressed input", err, re.M
+    )
 
 
-def test_torchrun_invalid_setting_is_reported_with_rank(tiny: Tiny) -> None:
-    """torchrun kills the other ranks after the first error, so any rank may be the only one."""
-    with running_job(command(tiny, ALONE, "--set", "train.lr=-1")) as job:
-        _, err = job.communicate(timeout=60)
-    assert job.returncode != 0
-    assert re.search(r"^error: rank [01]: --set train\.lr=-1: train\.lr: ", err, re.M)
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_invalid_setting_of_a_job_is_reported_with_rank(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, rank: str
+) -> None:
+    """The process has the variables of torchrun, and fails before it connects to the others."""
+    for name, value in {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    result = tiny.train("--set", "train.lr=-1")
+    assert result.code == 2
+    assert result.err.startswith(f"error: rank {rank}: --set train.lr=-1: train.lr: ")
     assert not tiny.run.exists()
 
 

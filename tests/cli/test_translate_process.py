@@ -13,7 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.command_line import NMT, environment, run_new_process, write_lines
+from tests.support.command_line import (
+    NMT,
+    assert_success,
+    environment,
+    nmt,
+    run_new_process,
+    write_lines,
+)
 from tests.support.paths import FROZEN_V1
 from tests.support.tiny_runs import Digits
 
@@ -41,27 +48,16 @@ def test_translate_closed_pipe_ends_quietly(digits: Digits, tmp_path: Path) -> N
     assert shell.stderr == ""
 
 
-def test_translate_stream_answers_before_the_next_line(digits: Digits) -> None:
-    with start("-m", digits.run, "--stream") as process:
-        assert process.stdin
-        assert process.stdout
-        for src, ref in zip(digits.src[:3], digits.ref, strict=False):
-            process.stdin.write(f"{src}\n".encode())
-            process.stdin.flush()
-            assert process.stdout.readline() == f"{ref}\n".encode()
-        process.stdin.close()
-        assert process.wait(20) == 0
-
-
-def test_translate_ctrl_c_exits_with_130(digits: Digits) -> None:
+def test_translate_stream_answers_each_line_until_ctrl_c(digits: Digits) -> None:
     with start("-m", digits.run, "--stream") as process:
         assert process.stdin
         assert process.stdout
         assert process.stderr
-        process.stdin.write(b"1 2 3\n")
-        process.stdin.flush()
-        assert process.stdout.readline() == b"3 2 1\n"  # the process waits for the next line
-        time.sleep(0.2)
+        for src, ref in zip(digits.src[:3], digits.ref, strict=False):
+            process.stdin.write(f"{src}\n".encode())
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{ref}\n".encode()
+        time.sleep(0.2)  # until the process waits for the next line
         process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         assert process.stderr.read().strip() == b""
@@ -110,26 +106,26 @@ def test_translate_full_disk_prints_one_line(digits: Digits) -> None:
 
 
 def test_python_m_nmt_runs_the_command(digits: Digits) -> None:
-    process = run_new_process("translate", "-m", digits.run, stdin=b"1 2 3\n")
+    process = run_new_process("translate", "-m", digits.run, "--stream", stdin=b"1 2 3\n")
     assert (process.returncode, process.stdout, process.stderr) == (0, b"3 2 1\n", b"")
 
 
 def test_translate_progress_is_shown_on_terminals_only(tmp_path: Path) -> None:
     source = write_lines(tmp_path / "source", ["1 2 3"] * 100)
-    command = [*NMT, "translate", "-m", FROZEN_V1, "--device", "cpu", source]
-    quiet = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
-    verbose = subprocess.run(
-        [*command, "--progress"], capture_output=True, text=True, env=environment(), check=True
-    )
-    assert quiet.stdout == verbose.stdout == "3 2 1\n" * 100
-    assert "translating" not in quiet.stderr
-    assert "translating" in verbose.stderr
+    arguments = ["translate", "-m", FROZEN_V1, "--device", "cpu", source]
+    quiet = assert_success(nmt(*arguments))
+    verbose = assert_success(nmt(*arguments, "--progress"))
+    assert quiet.out == verbose.out == "3 2 1\n" * 100
+    assert "translating" not in quiet.err
+    assert "translating" in verbose.err
     terminal, stderr = os.openpty()
     termios.tcsetwinsize(stderr, (24, 80))
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, env=environment()) as job:
+    with subprocess.Popen(
+        [*NMT, *map(str, arguments)], stdout=subprocess.PIPE, stderr=stderr, env=environment()
+    ) as job:
         os.close(stderr)
         assert job.stdout
-        assert job.stdout.read().decode() == quiet.stdout, "stdout contains no progress bar"
+        assert job.stdout.read().decode() == quiet.out, "stdout contains no progress bar"
     terminal_output = b""
     with suppress(OSError):  # the end of a pseudo-terminal
         while block := os.read(terminal, 4096):

@@ -106,11 +106,11 @@ def test_unexpected_language_has_few_false_alarms() -> None:
     false_alarms, lines = 0, {}
     for code in ("en", "de", "fr", "cs"):
         text = (CORPORA / "multi30k" / f"train.{code}").read_text("utf-8").split("\n")[:-1]
-        lines[code] = random.Random(7).sample(text, 5000)
+        lines[code] = random.Random(7).sample(text, 2500)
         false_alarms += sum(
             detect_unexpected_language(line, code) is not None for line in lines[code]
         )
-    assert false_alarms <= 2
+    assert false_alarms <= 1
     for code in lines:
         for expected in lines:
             if code == expected:

@@ -25,6 +25,7 @@ from tests.support.models.reference_search import (
     PAD,
     SMALL_VOCAB,
     LimitedEngine,
+    Tokens,
     all_sequences,
     encode_source,
     limit_length,
@@ -120,7 +121,7 @@ def test_search_scores_equal_forced_scores(settings: dict[str, object], beam_siz
 @for_all_models
 def test_search_with_beam_size_1_is_greedy(settings: dict[str, object]) -> None:
     engine = make_engine(beam_size=1, max_length_ratio=0.5, **settings)
-    sources = random_sources(40, 6)
+    sources = random_sources(25, 6)
     nbest_lists = engine.search(sources)
     model = engine.model.eval()
     num_ended_by_eos = 0
@@ -136,7 +137,7 @@ def test_search_with_beam_size_1_is_greedy(settings: dict[str, object]) -> None:
                     break
                 tokens.append(best)
         assert hypothesis.tokens == tokens
-    assert 0 < num_ended_by_eos < 40, "some sources must end by eos, others at the limit"
+    assert 0 < num_ended_by_eos < 25, "some sources must end by eos, others at the limit"
 
 
 def make_short_engine(beam_size: int, alpha: float, **settings: object) -> LimitedEngine:
@@ -147,12 +148,11 @@ def make_short_engine(beam_size: int, alpha: float, **settings: object) -> Limit
     return limit_length(engine, lambda source_length: 2 + source_length % 3)
 
 
-def brute_force(engine: TorchEngine, source: list[int]) -> list[tuple[float, list[int]]]:
+def rank_all(log_probs: dict[Tokens, float], alpha: float) -> list[tuple[float, list[int]]]:
     """Return the score and the tokens of each possible translation, best first."""
-    alpha = engine.settings.length_penalty
     scores = [
         (normalized_score(tokens, log_prob, alpha), list(tokens))
-        for tokens, log_prob in all_sequences(engine, source).items()
+        for tokens, log_prob in log_probs.items()
     ]
     return sorted(scores, reverse=True)
 
@@ -170,25 +170,24 @@ NUM_TRANSLATIONS = [1 + 3 + 9, 1 + 3 + 9 + 27, 1 + 3, 1 + 3 + 9 + 27]
 
 
 @for_all_models
-@pytest.mark.parametrize("alpha", [0.0, 1.0, 2.5])
-def test_search_with_exhaustive_beam_equals_brute_force(
-    settings: dict[str, object], alpha: float
-) -> None:
-    engine = make_short_engine(40, alpha, **settings)
-    nbest_lists = engine.search(SHORT_SOURCES, nbest=40)
-    assert [len(nbest) for nbest in nbest_lists] == NUM_TRANSLATIONS
-    for source, nbest in zip(SHORT_SOURCES, nbest_lists, strict=True):
-        assert_ranked(nbest, brute_force(engine, source))
+def test_search_with_exhaustive_beam_equals_brute_force(settings: dict[str, object]) -> None:
+    translations = [all_sequences(make_short_engine(40, 0, **settings), s) for s in SHORT_SOURCES]
+    for alpha in (0.0, 1.0, 2.5):
+        engine = make_short_engine(40, alpha, **settings)
+        nbest_lists = engine.search(SHORT_SOURCES, nbest=40)
+        assert [len(nbest) for nbest in nbest_lists] == NUM_TRANSLATIONS
+        for log_probs, nbest in zip(translations, nbest_lists, strict=True):
+            assert_ranked(nbest, rank_all(log_probs, alpha))
 
 
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.5])
-@pytest.mark.parametrize("nbest", [1, 3])
-def test_search_early_stop_finds_the_best_hypotheses(alpha: float, nbest: int) -> None:
-    for seed in range(6):
+@pytest.mark.parametrize("seed", range(6))
+def test_search_early_stop_finds_the_best_hypotheses(seed: int) -> None:
+    translations = [all_sequences(make_short_engine(40, 0, seed=seed), s) for s in SHORT_SOURCES]
+    for alpha, nbest in product((0.0, 0.6, 1.0, 2.5), (1, 3)):
         engine = make_short_engine(40, alpha, seed=seed)
         nbest_lists = engine.search(SHORT_SOURCES, nbest)
-        for source, hypotheses in zip(SHORT_SOURCES, nbest_lists, strict=True):
-            assert_ranked(hypotheses, brute_force(engine, source)[:nbest])
+        for log_probs, hypotheses in zip(translations, nbest_lists, strict=True):
+            assert_ranked(hypotheses, rank_all(log_probs, alpha)[:nbest])
 
 
 @pytest.mark.parametrize(("nbest", "steps"), [(1, 1), (2, 2)])
@@ -213,10 +212,10 @@ def test_search_equals_reference_search(
         beam_size=beam_size, length_penalty=alpha, max_length_ratio=0.5, **settings
     )
     sources = random_sources(12, 6)
+    references = [reference_search(engine, source) for source in sources]
     num_near_ties = 0
     for n in (1, beam_size):
-        for source, nbest in zip(sources, engine.search(sources, n), strict=True):
-            reference = reference_search(engine, source)
+        for reference, nbest in zip(references, engine.search(sources, n), strict=True):
             if reference.smallest_gap < NEAR_TIE:
                 num_near_ties += 1
                 continue
@@ -233,8 +232,8 @@ def test_search_result_does_not_depend_on_the_batch(
 ) -> None:
     monkeypatch.setattr("nmt.decoding.search.hypothesis.EXTRA_LENGTH", 3)
     engine = make_engine(beam_size=beam_size, **settings)
-    sources = random_sources(100, 8)
-    shuffled = random.Random(1).sample(range(100), 100)
+    sources = random_sources(50, 8)
+    shuffled = random.Random(1).sample(range(50), 50)
 
     def search(order: list[int], batch_size: int, continuous: bool) -> list[Hypothesis]:
         changes = {"batch_size": batch_size, "continuous": continuous}
@@ -242,12 +241,12 @@ def test_search_result_does_not_depend_on_the_batch(
         batched = TorchEngine(engine.model, engine.tokenizers, changed_settings, engine.device)
         nbest_lists = batched.search([sources[i] for i in order])
         best_of_source = {i: best for i, (best,) in zip(order, nbest_lists, strict=True)}
-        return [best_of_source[i] for i in range(100)]
+        return [best_of_source[i] for i in range(50)]
 
-    expected = search(list(range(100)), 1, False)
-    assert len({tuple(h.tokens) for h in expected}) > 20, "the translations must differ"
+    expected = search(list(range(50)), 1, False)
+    assert len({tuple(h.tokens) for h in expected}) > 10, "the translations must differ"
     near_ties = set()
-    variants = product((list(range(100)), shuffled), (7, 64), (False, True))
+    variants = product((list(range(50)), shuffled), (7, 32), (False, True))
     for order, batch_size, continuous in variants:
         hypotheses = search(order, batch_size, continuous)
         for i, (hypothesis, single) in enumerate(zip(hypotheses, expected, strict=True)):
@@ -258,7 +257,7 @@ def test_search_result_does_not_depend_on_the_batch(
             else:
                 assert hypothesis.score == pytest.approx(single.score, rel=1e-4, abs=1e-4)
                 assert hypothesis.log_prob == pytest.approx(single.log_prob, rel=1e-4, abs=1e-4)
-    assert len(near_ties) <= 2, f"lines that differ after a near tie: {sorted(near_ties)}"
+    assert len(near_ties) <= 1, f"lines that differ after a near tie: {sorted(near_ties)}"
 
 
 @for_all_models

@@ -6,6 +6,8 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import cache
+from itertools import groupby
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from nmt.decoding.constraints.lexical_constraints import (
 )
 from nmt.decoding.search.beam_allocation import PhraseConstraints, PhraseProgress
 from nmt.errors import ConfigError
+from nmt.models.build import AnyModel
 from tests.support.models.reference_search import (
     BOS,
     SMALL_VOCAB,
@@ -51,6 +54,18 @@ SOURCES = [[4], [5, 6], [6, 4, 5], [4, 4, 6, 5, 5]]
 def make_small_engine(beam_size: int, **settings: object) -> LimitedEngine:
     engine = make_engine(vocab_size=SMALL_VOCAB, beam_size=beam_size, **settings)
     return limit_length(engine, lambda _: LIMIT)
+
+
+def all_translations(settings: dict[str, object], source: list[int]) -> dict[Tokens, float]:
+    """Return the log-probability, with eos, of each possible translation of a source."""
+    return _all_translations(tuple(settings.items()), tuple(source))
+
+
+@cache
+def _all_translations(
+    settings: tuple[tuple[str, object], ...], source: tuple[int, ...]
+) -> dict[Tokens, float]:
+    return all_sequences(make_small_engine(1, **dict(settings)), list(source))
 
 
 def count_occurrences(phrase: str, tokens: Sequence[int]) -> int:
@@ -89,7 +104,7 @@ def test_search_exhaustive_beam_finds_best_with_phrases(
     for source, nbest in zip(SOURCES, nbest_lists, strict=True):
         allowed = {
             tokens: log_prob
-            for tokens, log_prob in all_sequences(engine, source).items()
+            for tokens, log_prob in all_translations(settings, source).items()
             if all(count_occurrences(p, tokens) >= n for p, n in Counter(phrases).items())
         }
         assert [h.score for h in nbest] == pytest.approx(best_scores(allowed, 3), abs=1e-4)
@@ -210,7 +225,7 @@ def test_search_exhaustive_beam_finds_best_with_prefix(
         required = prefix if i in constraints else ()
         allowed = {
             tokens: log_prob
-            for tokens, log_prob in all_sequences(engine, SOURCES[i]).items()
+            for tokens, log_prob in all_translations(settings, SOURCES[i]).items()
             if tokens[: len(required)] == required
         }
         assert [h.score for h in nbest] == pytest.approx(best_scores(allowed, 3), abs=1e-4)
@@ -252,7 +267,7 @@ def test_search_with_logits_processors_finds_best_allowed(
 ) -> None:
     engine = make_small_engine(121, decode=decode, **settings)
     for source, nbest in zip(SOURCES, engine.search(SOURCES, 4), strict=True):
-        sequences = all_sequences(engine, source)
+        sequences = all_translations(settings, source)
         allowed = {tokens: sequences[tokens] for tokens in sequences if is_allowed(tokens)}
         assert [h.score for h in nbest] == pytest.approx(best_scores(allowed, 4), abs=1e-4)
         assert all(is_allowed(tuple(h.tokens)) for h in nbest)
@@ -275,10 +290,21 @@ def test_length_limit_respects_minimum_and_maximum(decode: dict[str, int], limit
 def test_length_norm_average_ranks_by_mean(settings: dict[str, object]) -> None:
     engine = make_small_engine(121, decode={"length_norm": "average"}, **settings)
     for source, nbest in zip(SOURCES, engine.search(SOURCES, 4), strict=True):
-        log_probs = all_sequences(engine, source)
+        log_probs = all_translations(settings, source)
         means = [log_prob / (len(tokens) + 1) for tokens, log_prob in log_probs.items()]
         expected = sorted(means, reverse=True)[:4]
         assert [h.score for h in nbest] == pytest.approx(expected, abs=1e-4)
+
+
+def coverage(model: AnyModel, source: list[int], targets: list[Tokens]) -> list[list[float]]:
+    """Return the sum of attention of each source token, for targets of one length."""
+    with torch.no_grad():
+        memory = encode_source(model.eval(), source)
+        repeated_memory = memory.select(torch.zeros(len(targets), dtype=torch.int64))
+        tgt_in = torch.tensor([[BOS, *tokens] for tokens in targets])
+        _, trace = model.decode(repeated_memory, tgt_in, True)
+    sums: list[list[float]] = trace.alignment.sum(1).tolist()
+    return sums
 
 
 @for_all_models
@@ -288,15 +314,14 @@ def test_coverage_penalty_equals_wu_et_al(settings: dict[str, object], beta: flo
     without_penalty = make_small_engine(121, **settings)
     num_changed = 0
     for source, nbest in zip(SOURCES, engine.search(SOURCES, 4), strict=True):
-        log_probs = all_sequences(engine, source)
+        log_probs = all_translations(settings, source)
         scores = []
-        with torch.no_grad():
-            memory = encode_source(engine.model.eval(), source)
-            for tokens, log_prob in log_probs.items():
-                _, trace = engine.model.decode(memory, torch.tensor([[BOS, *tokens]]), True)
-                sums = trace.alignment[0].sum(0).tolist()
+        for _, group in groupby(log_probs, key=len):
+            targets = list(group)
+            for tokens, sums in zip(targets, coverage(engine.model, source, targets), strict=True):
                 penalty = beta * sum(math.log(min(max(total, 1e-3), 1.0)) for total in sums)
-                scores.append(normalized_score(tokens, log_prob) + penalty)
+                scores.append(normalized_score(tokens, log_probs[tokens]) + penalty)
+        assert len(scores) == 121
         expected = sorted(scores, reverse=True)[:4]
         assert [h.score for h in nbest] == pytest.approx(expected, abs=1e-3)
         forced = engine.score([(source, h.tokens) for h in nbest])

@@ -19,7 +19,8 @@ from tests.support.models.reference_search import BOS, EOS, FIRST_REAL, PAD, Fak
 
 DIGITS = range(FIRST_REAL, FIRST_REAL + 10)
 VOCAB = FIRST_REAL + 10
-OPTIMIZER_STEPS, BATCH_SIZE = 400, 64
+OPTIMIZER_STEPS, BATCH_SIZE = {"rnn": 400, "transformer": 300}, {"rnn": 64, "transformer": 48}
+"""By architecture."""
 
 
 def random_source(rng: random.Random) -> list[int]:
@@ -100,13 +101,15 @@ def test_model_trained_on_reversed_digits_reverses_unseen(settings: dict[str, An
     rng = random.Random(1)
     test_sources = [random_source(rng) for _ in range(100)]
     test_set = {tuple(source) for source in test_sources}
+    arch = settings.get("arch", "rnn")
+    steps = OPTIMIZER_STEPS[arch]
     torch.manual_seed(1)
     model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
     model_with_loss = ModelWithLoss(model, label_smoothing=0.0)
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
-    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, OPTIMIZER_STEPS)
-    for _ in range(OPTIMIZER_STEPS):
-        sources = (random_source(rng) for _ in range(BATCH_SIZE))
+    schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
+    for _ in range(steps):
+        sources = (random_source(rng) for _ in range(BATCH_SIZE[arch]))
         batch = make_batch([source for source in sources if tuple(source) not in test_set])
         optimizer.zero_grad()
         (model_with_loss(batch).translation / batch.tgt_tokens).backward()

@@ -40,5 +40,6 @@ def test_free_cores_ignores_own_load(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_free_cores_ignores_old_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     old_reading = ClockReading(time.perf_counter() - 60.0, 0.0)
     monkeypatch.setattr(cpu_cores, "_reading_at_import", old_reading)
+    monkeypatch.setattr(cpu_cores, "MAX_READING_AGE", 10.0)
     monkeypatch.setattr(cpu_cores, "_busy_seconds", lambda: 1e6 + time.process_time())
     assert free_cores() == min(len(os.sched_getaffinity(0)), cpu_cores._cgroup_cores())

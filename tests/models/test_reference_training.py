@@ -15,7 +15,7 @@ from nmt.models.build import build_model
 from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
 from nmt.training.optimization.loss import ModelWithLoss
 
-UPDATES = 40
+UPDATES = 20
 VOCAB_SIZE, PAD, EOS = 12, 0, 3
 SMALL_RNN: dict[str, Any] = {"d_embed": 6, "d_hidden": 8, "dropout": 0.0}
 SMALL_TRANSFORMER: dict[str, Any] = {

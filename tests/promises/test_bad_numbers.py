@@ -183,9 +183,8 @@ def test_train_fewer_skipped_steps_continues(make_trainer: MakeTrainer) -> None:
 def test_nan_or_signal_on_one_rank_reaches_all(tmp_path: Path, parallel: str) -> None:
     """Both ranks skip a bad loss of one rank, and both save if one gets a signal."""
     job = ["-m", "tests.support.promises.bad_numbers_job", str(tmp_path), parallel]
-    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     process = subprocess.run(
-        [sys.executable, *launch, *job],
+        [sys.executable, *job],
         timeout=120,
         capture_output=True,
         text=True,

@@ -129,16 +129,6 @@ class CheckpointHistory(RuleBasedStateMachine):
                 assert describe_damage(run.selected_checkpoint()) is None
 
 
-@pytest.fixture(autouse=True)
-def _without_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Skip fsync, which takes most of the time and is tested for guarantee 4."""
-    monkeypatch.setattr(os, "fsync", fsync)
-
-
-def fsync(descriptor: int) -> None:
-    """Do nothing."""
-
-
 def run(examples: int, steps: int) -> None:
     phases = [Phase.generate]
     flags = settings(

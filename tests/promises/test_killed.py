@@ -29,7 +29,7 @@ def check_killed(uninterrupted: SmallRun, seed: int, kills: int) -> int:
 
 
 def test_killed_run_ends_like_uninterrupted_run(uninterrupted: SmallRun) -> None:
-    assert check_killed(uninterrupted, seed=1, kills=3) > 0
+    assert check_killed(uninterrupted, seed=1, kills=2) > 0
 
 
 @pytest.mark.slow

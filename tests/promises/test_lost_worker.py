@@ -10,7 +10,12 @@ import pytest
 from torch.distributed import HashStore
 
 from nmt.core.distributed import process_group
-from tests.support.promises.rank_failures import STORES, RankFailure, run_with_rank_failure
+from tests.support.promises.rank_failures import (
+    STORES,
+    RankFailure,
+    run_ranks_to_end,
+    run_with_rank_failure,
+)
 from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="needs /proc")
@@ -20,7 +25,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason=
 def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> SmallRun:
     """Return a run of two ranks without interruptions."""
     small = make_small_run(tmp_path_factory.mktemp("small"))
-    run_with_rank_failure(small, random.Random(), None)
+    run_ranks_to_end(small)
     return small
 
 

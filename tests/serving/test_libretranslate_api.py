@@ -146,9 +146,23 @@ def test_translate_unpaired_surrogate_is_replaced(client: TestClient) -> None:
     assert response.status_code == 200
 
 
-@pytest.mark.parametrize(("method", "path"), [("PUT", "/translate"), ("DELETE", "/languages")])
-def test_api_wrong_method_gives_405(client: TestClient, method: str, path: str) -> None:
-    error_of(client.request(method, path), 405)
+@pytest.mark.parametrize(
+    ("method", "path", "methods"),
+    [
+        ("PUT", "/translate", "GET, POST"),
+        ("DELETE", "/languages", "GET"),
+        ("GET", "/v1/split", "POST"),
+        ("POST", "/download_file/a/b", "GET"),
+        ("POST", "/", "GET"),
+        ("POST", "/spec", "GET, HEAD"),
+    ],
+)
+def test_api_wrong_method_gives_405_and_all_methods(
+    client: TestClient, method: str, path: str, methods: str
+) -> None:
+    response = client.request(method, path)
+    assert error_of(response, 405) == "Method Not Allowed"
+    assert response.headers["Allow"] == methods
 
 
 def test_api_unknown_path_gives_404(client: TestClient) -> None:

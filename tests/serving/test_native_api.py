@@ -90,6 +90,7 @@ def test_v1_score_equals_nmt_score(client: TestClient, offline: nmt.LoadedModel)
 @pytest.mark.parametrize(
     ("path", "parameters", "message"),
     [
+        ("translate", {"q": "1\r\n2"}, "q: expected text without line breaks, got several lines"),
         ("translate", {"q": "1\n2"}, "q: expected text without line breaks, got several lines"),
         ("translate", {"q": "1", "nbest": 99}, "nbest: expected 1 to 5 (the beam size), got 99"),
         ("translate", {"q": "1", "nbest": 0}, "nbest: expected a whole number of at least 1"),
@@ -107,6 +108,23 @@ def test_v1_invalid_parameters_give_400(
 ) -> None:
     response = client.post(f"/v1/{path}", json={**PAIR, **parameters})
     assert error_of(response, 400).startswith(message)
+
+
+@pytest.mark.parametrize("character", ["\x85", "\u2028", "\x0b", "\r"])
+def test_v1_text_with_other_separators_is_one_line(client: TestClient, character: str) -> None:
+    """Only a line feed ends a line, as in files: the translation equals that of the command."""
+    text = f"1 2{character} 3"
+    [line] = client.post("/v1/translate", json={"q": text, **PAIR}).json()["translations"]
+    result = run_command("translate", "-m", FROZEN_V1, "--device", "cpu", stdin=f"{text}\n")
+    assert [line["text"]] == result.lines
+    answer = client.post("/v1/explain", json={"q": text, **PAIR, "translation": text})
+    assert answer.json()["target"]["text"] == text
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_v1_one_line_may_have_its_end(client: TestClient, end: str) -> None:
+    [line] = client.post("/v1/translate", json={"q": f"1 2{end}", **PAIR}).json()["translations"]
+    assert line["text"] == "2 1"
 
 
 def test_v1_blank_lines_stay_blank(client: TestClient) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
+import pytest
 from starlette.testclient import TestClient
 
+from nmt.data.text.reader import read_lines
 from tests.support.serving import error_of
 
 PAIR = {"source": "en", "target": "fr"}
@@ -50,10 +53,32 @@ def test_page_never_inserts_text_as_markup(client: TestClient) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("", []),
+        ("1 2", ["1 2"]),
+        ("1\n2\n", ["1", "2"]),
+        ("1\n\n", ["1", ""]),
+        ("1\r\n2\r\n", ["1", "2"]),
+        ("1\r2\x0b3\x0c4\x1c5", ["1\r2\x0b3\x0c4\x1c5"]),
+        ("1\x852\u20283\u20294", ["1\x852\u20283\u20294"]),
+    ],
+)
+def test_v1_split_lines_end_at_line_feeds_only(
+    client: TestClient, tmp_path: Path, text: str, lines: list[str]
+) -> None:
+    """The lines are those that commands read from a file with this text."""
+    answer = client.post("/v1/split", json={"q": text, **PAIR}).json()
+    assert ["".join(line) for line in answer["lines"]] == lines
+    (tmp_path / "text").write_bytes(text.encode())
+    assert list(read_lines(tmp_path / "text")) == lines
+
+
 def test_v1_split_sentences_equal_the_text(client: TestClient) -> None:
     text = " 1 2 3 \n\n4 5.\t6\n"
     answer = client.post("/v1/split", json={"q": text, **PAIR}).json()
-    assert ["".join(line) for line in answer["lines"]] == text.splitlines()
+    assert ["".join(line) for line in answer["lines"]] == text.split("\n")[:-1]
     assert len(answer["lines"][0]) == 1  # the model decides, which splits long lines only
     expected = {"pivot": None, "attention": True, "constraints": True, "max_nbest": 5}
     assert {name: answer[name] for name in expected} == expected

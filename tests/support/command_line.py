@@ -13,9 +13,12 @@ from pathlib import Path
 from unittest.mock import patch
 
 import torch
+from typer.main import get_command
 
-from nmt.cli.app import main
+from nmt.cli.app import app
 
+COMMAND = get_command(app)
+"""The command line, built once for all commands: this takes as long as a short command."""
 NMT = [sys.executable, "-m", "nmt"]
 """The command that starts nmt in a new process."""
 
@@ -35,19 +38,23 @@ class Result:
         return self.out.split("\n")[:-1]
 
 
-def nmt(*arguments: object, stdin: str | bytes = b"") -> Result:
-    """Run a command in this process; exceptions other than SystemExit propagate."""
+def nmt(*arguments: object, stdin: str | bytes | None = b"") -> Result:
+    """Run a command in this process; exceptions other than SystemExit propagate.
+
+    If `stdin` is None, the command has a closed stdin.
+    """
     raw = stdin.encode() if isinstance(stdin, str) else stdin
+    source = None if raw is None else io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8")
     out, err = (io.TextIOWrapper(io.BytesIO(), encoding="utf-8", newline="\n") for _ in range(2))
     code = 0
     with (
         redirect_stdout(out),
         redirect_stderr(err),
-        patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(raw), encoding="utf-8")),
+        patch.object(sys, "stdin", source),
         patch.object(sys, "argv", ["nmt", *map(str, arguments)]),
     ):
         try:
-            main()
+            COMMAND()
         except SystemExit as exit_:
             code = int(exit_.code or 0)
         finally:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.command_line import Result, nmt, write_lines, write_pairs
+from tests.support.command_line import Result, assert_success, nmt, write_lines, write_pairs
 
 
 @dataclass(frozen=True)
@@ -82,6 +83,12 @@ def make_exportable(folder: Path) -> Tiny:
     model = "model: {arch: transformer, d_model: 8, d_ff: 8, num_heads: 2, num_layers: 1}"
     tiny.replace("model:\n  d_embed: 8\n  d_hidden: 8", model)
     return tiny
+
+
+def read_run_state(run: Path) -> dict[str, str]:
+    """Return the state of a run and its reason, as printed by `nmt runs`."""
+    [line] = assert_success(nmt("runs", run, "--json")).lines
+    return {key: json.loads(line)[key] for key in ("state", "why")}
 
 
 def digit_strings(count: int, seed: int) -> list[str]:

@@ -15,29 +15,31 @@ MAX_STEPS = 20
 """An epoch has seventeen steps."""
 
 
-def run_job(
-    folder: Path, num_ranks: int, parallel: str, max_steps: int, *flags: str
-) -> dict[str, Any]:
-    """Run the job with this number of ranks on the models in `folder`; return its results."""
-    out = folder / f"{num_ranks}-{parallel}-{max_steps}.json"
-    folder.mkdir(exist_ok=True)
-    arguments = [str(folder), str(out), parallel, str(max_steps), *flags]
-    job = ["-m", "tests.support.training.distributed_job", *arguments]
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(num_ranks)]
-    launch = torchrun if num_ranks > 1 else []
+def run_job(folder: Path, *runs: str) -> list[dict[str, Any]]:
+    """Train runs with phases RANKS:PARALLEL:STEPS,...; return the results of each."""
+    job = ["-m", "tests.support.training.distributed_job", str(folder), *runs]
     subprocess.run(
-        [sys.executable, *launch, *job],
+        [sys.executable, *job],
         check=True,
         timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    results: dict[str, Any] = json.loads(out.read_text())
-    return results
+    names = [run for run in runs if not run.startswith("--")]
+    return [json.loads((folder / run / "results.json").read_text()) for run in names]
+
+
+RUNS = (f"1:ddp:{MAX_STEPS}", f"2:ddp:{MAX_STEPS}", f"2:fsdp:{MAX_STEPS}")
 
 
 @pytest.fixture(scope="module")
-def single_rank(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run_job(tmp_path_factory.mktemp("alone"), 1, "ddp", MAX_STEPS)
+def results(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """Return the results of a run on one rank and of two runs on two ranks."""
+    return dict(zip(RUNS, run_job(tmp_path_factory.mktemp("runs"), *RUNS), strict=True))
+
+
+@pytest.fixture(scope="module")
+def single_rank(results: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    return results[RUNS[0]]
 
 
 def check_equal(results: dict[str, Any], single_rank: dict[str, Any], begin: int = 0) -> None:
@@ -61,26 +63,25 @@ def test_distributed_job_covers_small_and_uneven_batches(single_rank: dict[str, 
         assert results["losses"][-1] < 0.9 * results["losses"][0]
 
 
+@pytest.mark.parametrize("run", RUNS[1:])
+def test_train_step_on_two_ranks_equals_one_rank(
+    results: dict[str, dict[str, Any]], single_rank: dict[str, Any], run: str
+) -> None:
+    check_equal(results[run], single_rank)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("num_ranks", "parallel"),
-    [(2, "ddp"), pytest.param(4, "ddp", marks=pytest.mark.slow), (2, "fsdp")],
+    ("run", "flags", "begin"),
+    [
+        (f"4:ddp:{MAX_STEPS}", (), 0),
+        (f"2:ddp:{MAX_STEPS}", ("--compile",), 0),
+        (f"2:fsdp:6,1:ddp:{MAX_STEPS}", (), 6),
+    ],
+    ids=["four ranks", "compiled", "resumed on fewer ranks"],
 )
-def test_train_step_on_several_ranks_equals_one_rank(
-    tmp_path: Path, single_rank: dict[str, Any], num_ranks: int, parallel: str
+def test_train_step_on_other_ranks_equals_one_rank(
+    tmp_path: Path, single_rank: dict[str, Any], run: str, flags: tuple[str, ...], begin: int
 ) -> None:
-    check_equal(run_job(tmp_path, num_ranks, parallel, MAX_STEPS), single_rank)
-
-
-@pytest.mark.slow
-def test_compiled_train_step_on_two_ranks_equals_one_rank(
-    tmp_path: Path, single_rank: dict[str, Any]
-) -> None:
-    check_equal(run_job(tmp_path, 2, "ddp", MAX_STEPS, "--compile"), single_rank)
-
-
-@pytest.mark.slow
-def test_resume_on_fewer_ranks_equals_uninterrupted_run(
-    tmp_path: Path, single_rank: dict[str, Any]
-) -> None:
-    run_job(tmp_path, 2, "fsdp", 6)
-    check_equal(run_job(tmp_path, 1, "ddp", MAX_STEPS, "--resume"), single_rank, begin=6)
+    [results] = run_job(tmp_path, run, *flags)
+    check_equal(results, single_rank, begin)

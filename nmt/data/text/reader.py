@@ -73,6 +73,14 @@ def decode_lines(
             ) from None
 
 
+def split_lines(text: str) -> list[str]:
+    """Return the lines of a text without their line ends, as `read_lines` does for a file."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    return [line.removesuffix("\r") for line in lines]
+
+
 def read_lines(file: Path | None) -> Iterator[str]:
     """Yield the decoded lines of a text file, or of stdin for None; see `decode_lines`."""
     if file is None:

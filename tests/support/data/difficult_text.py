@@ -8,7 +8,8 @@ from pathlib import Path
 from nmt.data.corpus.text_set_reader import TextSetReader
 from tests.support.paths import DEMO
 
-CLEAN_LINES = 3000
+CLEAN_LINES = 1800
+"""Number of lines of the text."""
 
 
 def demo_lines(name: str) -> list[str]:
@@ -31,8 +32,11 @@ class FaultyText:
         return TextSetReader([(self.src, self.tgt)])
 
 
-def make_faulty_text(folder: Path) -> FaultyText:
-    """Write the demo text with planted faults. Each fault is an error or a warning."""
+def make_faulty_text(folder: Path, long_line: int = 2**20) -> FaultyText:
+    """Write the demo text with planted faults. Each fault is an error or a warning.
+
+    One line has about `long_line` characters.
+    """
     src, tgt = (demo_lines(f"train.{side}")[:CLEAN_LINES] for side in ("en", "fr"))
     test = demo_lines("test.en"), demo_lines("test.fr")
     for name, lines in (("test.en", test[0]), ("test.fr", test[1])):
@@ -49,7 +53,7 @@ def make_faulty_text(folder: Path) -> FaultyText:
     case.faults["carriage_return", "src"] = [80]
     src[90 - 1] = "BROKEN"
     case.faults["encoding", "src"] = [90]
-    src[100 - 1] = (src[100 - 1] + " ") * (2**20 // len(src[100 - 1]))
+    src[100 - 1] = (src[100 - 1] + " ") * (long_line // len(src[100 - 1]))
     case.faults["long", "src"] = [100]
     case.faults["ratio", "pair"] = [90, 100]
     tgt[500:700] = [*tgt[501:700], tgt[500]]

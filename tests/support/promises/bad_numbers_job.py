@@ -13,11 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from nmt.core.distributed.process_group import connect_processes
 from nmt.training.checkpoints.train_state import TrainState
 from nmt.training.trainer import Trainer
+from tests.support.forked_ranks import run_ranks
 from tests.support.promises.bad_numbers import insert_bad_number
 from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from tests.support.training.distributed_job import make_trainer, squares
@@ -66,8 +65,8 @@ def interrupt_validation(trainer: Trainer) -> dict[str, Any]:
     return record | {"ended_early": not finished}
 
 
-def main() -> None:
-    """Run both tests and write their results."""
+def run_rank() -> None:
+    """Run both tests in one rank and write its results."""
     folder, parallel = Path(sys.argv[1]), sys.argv[2]
     with connect_processes() as workers:
         trainer = make_trainer(folder, "luong", parallel, workers)
@@ -79,5 +78,4 @@ def main() -> None:
 if __name__ == "__main__":
     if name := os.environ.get(MUTANT_VARIABLE):
         MUTANTS[name].install()
-    torch.set_num_threads(1)
-    main()
+    run_ranks(2, run_rank)

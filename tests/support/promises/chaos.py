@@ -23,7 +23,12 @@ from tests.support.promises.process_killing import (
     run_with_kills,
     wait_random_time,
 )
-from tests.support.promises.rank_failures import STORES, RankFailure, run_with_rank_failure
+from tests.support.promises.rank_failures import (
+    STORES,
+    RankFailure,
+    run_ranks_to_end,
+    run_with_rank_failure,
+)
 from tests.support.promises.small_run import SmallRun, differences, final_state, make_small_run
 
 FAULTY_DISK = [sys.executable, "-m", "tests.support.promises.faulty_disk_command_line"]
@@ -110,7 +115,7 @@ def run_references(folder: Path) -> dict[bool, SmallRun]:
     small = make_small_run(folder)
     alone, together = small.with_name("alone"), small.with_name("together")
     run_to_end(alone)
-    run_with_rank_failure(together, random.Random(), None)
+    run_ranks_to_end(together)
     return {False: alone, True: together}
 
 

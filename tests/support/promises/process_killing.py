@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.command_line import assert_success, nmt
 from tests.support.promises.small_run import SmallRun, environment
 
 STARTING_SECONDS = 3.0
@@ -61,10 +62,8 @@ def wait_until(condition: Callable[[], bool], process: subprocess.Popen[bytes]) 
 
 
 def run_to_end(small: SmallRun) -> None:
-    """Start or resume a run, and wait until it is finished."""
-    output = small.run.with_suffix(".output")
-    with run_in_process_group(small.command(), output) as process:
-        assert process.wait(PATIENCE_SECONDS) == 0, output.read_text()
+    """Start or resume a run in this process, and check that it is finished."""
+    assert_success(nmt(*small.arguments()))
 
 
 def run_with_kills(small: SmallRun, rng: random.Random, kills: int) -> int:

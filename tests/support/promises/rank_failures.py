@@ -10,7 +10,11 @@ import sys
 import time
 from dataclasses import dataclass
 
-from tests.support.promises.process_killing import run_in_process_group, wait_until
+from tests.support.promises.process_killing import (
+    PATIENCE_SECONDS,
+    run_in_process_group,
+    wait_until,
+)
 from tests.support.promises.small_run import SmallRun
 from tests.support.torchrun_jobs import rank_processes
 
@@ -39,31 +43,31 @@ class RankFailure:
         }
 
 
-def run_with_rank_failure(
-    small: SmallRun,
-    rng: random.Random,
-    failure: RankFailure | None,
-    workers: int = 2,
-    restarts: int = 1,
-) -> str:
+def run_with_rank_failure(small: SmallRun, rng: random.Random, failure: RankFailure) -> str:
     """Run a job in which one rank fails at a random time in training; return its stderr.
 
     Raises AssertionError if the job does not end in time.
     """
     output = small.run.with_suffix(".output")
-    launch = ["--nproc-per-node", str(workers), "--max-restarts", str(restarts), "--no-python"]
+    launch = ["--nproc-per-node", "2", "--max-restarts", "1", "--no-python"]
     line = [*TORCHRUN, *launch, "--", *small.command()]
-    variables = failure.environment() if failure else {}
-    with run_in_process_group(line, output, **variables) as job:
+    with run_in_process_group(line, output, **failure.environment()) as job:
         try:
-            if failure:
-                fail_rank(small, rng, failure, job)
+            fail_rank(small, rng, failure, job)
             code = job.wait(2 * END_SECONDS)
         finally:
             for process in rank_processes(job):  # each rank has its own session
                 os.kill(process, signal.SIGKILL)
     assert code == 0, output.read_text()
     return output.read_text()
+
+
+def run_ranks_to_end(small: SmallRun) -> None:
+    """Run a job of two ranks without failures."""
+    line = [sys.executable, "-m", "tests.support.forked_ranks", "2", *small.arguments()]
+    output = small.run.with_suffix(".output")
+    with run_in_process_group(line, output) as job:
+        assert job.wait(PATIENCE_SECONDS) == 0, output.read_text()
 
 
 def fail_rank(

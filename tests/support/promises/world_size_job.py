@@ -4,24 +4,22 @@ usage: python -m tests.support.promises.world_size_job FOLDER MODEL SIZE:UPDATES
 For example, 1:40 4:23,2:40 are two runs.
 
 The models use float64 and no dropout. FOLDER/RUN/steps.json receives the pairs and the loss of each
-update. The ranks are forks, so that torch is imported once.
+update.
 """
 
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
-import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from nmt.core.distributed.process_group import connect_processes
 from nmt.data.batching.loader import RankBatch
 from nmt.training.trainer import Trainer
+from tests.support.forked_ranks import run_ranks
 from tests.support.promises.mutants.catalogue import MUTANT_VARIABLE, MUTANTS
 from tests.support.training.distributed_job import make_trainer, rows_of
 
@@ -44,17 +42,8 @@ def record_steps(trainer: Trainer, updates: int) -> list[dict[str, Any]]:
     return records
 
 
-def run_rank(folder: Path, model: str, rank: int, size: int, port: int, updates: int) -> None:
-    """Run one rank."""
-    torch.set_num_threads(1)
-    if size > 1:
-        variables = {
-            "RANK": rank,
-            "WORLD_SIZE": size,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        os.environ |= {name: str(value) for name, value in variables.items()}
+def run_rank(folder: Path, model: str, updates: int) -> None:
+    """Run one rank of a phase."""
     with connect_processes() as workers:
         trainer = make_trainer(folder, model, "ddp", workers)
         if trainer.run.last.exists():
@@ -79,18 +68,7 @@ def train_in_phases(folder: Path, model: str, phases: list[str]) -> None:
     folder.mkdir()
     for phase in phases:
         size, updates = map(int, phase.split(":"))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        fork = multiprocessing.get_context("fork").Process
-        processes = [
-            fork(target=run_rank, args=(folder, model, rank, size, port, updates))
-            for rank in range(size)
-        ]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join()
-        assert not any(process.exitcode for process in processes), phase
+        run_ranks(size, partial(run_rank, folder, model, updates))
 
 
 if __name__ == "__main__":

@@ -1,17 +1,22 @@
-"""A job for torchrun: train three models in float64 without dropout, and record each step.
+"""Train three models in float64 without dropout on one or more ranks, and record each step.
 
-usage: python -m tests.support.training.distributed_job
-           FOLDER OUT.json PARALLEL MAX_STEPS [--resume] [--compile]
+usage: python -m tests.support.training.distributed_job FOLDER RUN ... [--compile]
+
+RUN has phases SIZE:PARALLEL:STEPS,... with SIZE ranks until step STEPS; each continues the previous
+one. For example, 1:ddp:20 2:fsdp:6,1:ddp:20 are two runs. FOLDER/RUN/results.json receives the
+results of the last phase.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch._dynamo  # before the fork; the optimizer of each rank would import it
 
 from nmt.core.distributed.process_group import ProcessGroup, connect_processes
 from nmt.core.run_dir import RunDir
@@ -25,6 +30,7 @@ from nmt.training.monitoring.run_log import RunLog
 from nmt.training.optimization.data_parallel import full_tensor
 from nmt.training.trainer import Trainer
 from tests.support.data.memory_chunks import corpus_from_pairs
+from tests.support.forked_ranks import run_ranks
 from tests.support.training.tiny_trainer import batches_of, make_config, make_pairs, make_tokenizers
 
 MODELS: dict[str, dict[str, Any]] = {
@@ -109,19 +115,30 @@ def squares(weights: list[torch.Tensor]) -> list[float]:
     return [float(full_tensor(weight).square().sum()) for weight in weights]
 
 
-def main() -> None:
-    folder, out, parallel, max_steps, *flags = sys.argv[1:]
-    compilation.BACKEND = "aot_eager"  # traces the passes, but generates no code
+def run_rank(folder: Path, parallel: str, max_steps: int, resumes: bool, compiles: bool) -> None:
+    """Run one rank of a phase."""
     results = {}
     with connect_processes() as ranks:
         for name in MODELS:
-            trainer = make_trainer(Path(folder), name, parallel, ranks, "--compile" in flags)
-            if "--resume" in flags:
+            trainer = make_trainer(folder, name, parallel, ranks, compiles)
+            if resumes:
                 trainer.resume()
             trainer.compile()
-            results[name] = train_steps(trainer, int(max_steps))
+            results[name] = train_steps(trainer, max_steps)
         if ranks.is_main:
-            Path(out).write_text(json.dumps(results))
+            (folder / "results.json").write_text(json.dumps(results))
+
+
+def main() -> None:
+    folder, *runs = (argument for argument in sys.argv[1:] if argument != "--compile")
+    compilation.BACKEND = "aot_eager"  # traces the passes, but generates no code
+    for run in runs:
+        run_folder = Path(folder) / run
+        run_folder.mkdir()
+        for number, phase in enumerate(run.split(",")):
+            size, parallel, max_steps = phase.split(":")
+            flags = number > 0, "--compile" in sys.argv
+            run_ranks(int(size), partial(run_rank, run_folder, parallel, int(max_steps), *flags))
 
 
 if __name__ == "__main__":

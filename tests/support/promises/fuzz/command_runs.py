@@ -16,7 +16,7 @@ from unittest.mock import patch
 import torch
 
 from nmt import errors
-from nmt.cli.app import main
+from tests.support.command_line import COMMAND
 
 TIME_LIMIT = 10
 """Seconds after which a command counts as hanging."""
@@ -56,7 +56,7 @@ def run_command(
             alarm(limit),
         ):
             try:
-                main()
+                COMMAND()
             except SystemExit as exit_:
                 code = exit_.code
     finally:
