@@ -127,7 +127,7 @@ def count_update(config: Config, vocab_size: int, length: int = LENGTH) -> Updat
     """
     precision = Precision("bf16", torch.device("cpu"))
     with fake_mode():
-        module = ModelWithLoss(build(config, vocab_size), config.train.label_smoothing)
+        module = ModelWithLoss(build(config, vocab_size), config.train)
         batch = make_batch(2, length)
         with count_operators() as forward, precision.autocast():
             losses = module(batch)
@@ -147,7 +147,7 @@ def count_update(config: Config, vocab_size: int, length: int = LENGTH) -> Updat
 def count_forward_on_gpu(config: Config, vocab_size: int, length: int = LENGTH) -> OperatorCounter:
     """Count the operators of the forward pass on fake tensors of a GPU, to find misplaced ones."""
     with fake_mode():
-        module = ModelWithLoss(build(config, vocab_size, GPU), config.train.label_smoothing)
+        module = ModelWithLoss(build(config, vocab_size, GPU), config.train)
         batch = make_batch(2, length).to(torch.device(GPU))
         with count_operators(GPU) as counter, torch.no_grad():
             module(batch)
@@ -202,7 +202,7 @@ def saved_bytes_per_token(config: Config, vocab_size: int, length: int = LENGTH)
     totals = []
     for sentences in (8, 16):
         with fake_mode():
-            module = ModelWithLoss(build(config, vocab_size), config.train.label_smoothing)
+            module = ModelWithLoss(build(config, vocab_size), config.train)
             saved = SavedBytes(list(module.parameters()))
             precision = Precision("bf16", torch.device("cpu"))
             with count_operators(), precision.autocast(), saved.hooks():
@@ -237,7 +237,7 @@ def minimum_bytes_per_token(model: TransformerConfig) -> int:
 
 def count_graphs(config: Config, vocab_size: int = 100) -> GraphCounts:
     """Return the graphs and graph breaks of the parts that training compiles, on real tensors."""
-    module = ModelWithLoss(build(config, vocab_size), config.train.label_smoothing).train()
+    module = ModelWithLoss(build(config, vocab_size), config.train).train()
     parts = module.model.compiled_parts
     torch.compiler.reset()
     counters.clear()

@@ -52,7 +52,7 @@ class Trainer:
     def __init__(self, config: Config, vocab_size: int, pad: int, precision: str) -> None:
         torch.manual_seed(1)
         model = build_model(config.model, vocab_size, vocab_size, pad)
-        self.step = ModelWithLoss(model, config.train.label_smoothing).train()
+        self.step = ModelWithLoss(model, config.train).train()
         self.precision = Precision(precision, CPU)
         self.optimizer = build_optimizer(model, config.train, CPU)
         self.clip_norm = config.train.clip_norm

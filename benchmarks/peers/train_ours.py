@@ -67,7 +67,7 @@ def main() -> None:
     config = make_config(setting)
     size = setting["vocab_size"]
     model = build_model(config.model, size, size, setting["pad"]).to(device)
-    step = ModelWithLoss(model, config.train.label_smoothing)
+    step = ModelWithLoss(model, config.train)
     precision = Precision(setting["precision"], device)
     if setting.get("compile"):
         parallel = ParallelModel(step, ProcessGroup(), "ddp", device)

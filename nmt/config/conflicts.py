@@ -28,6 +28,7 @@ def check_conflicts(config: Config) -> ConflictCollector:
     _check_extension(config, collector)
     _check_alignments(config, collector)
     _check_optimization(config, collector)
+    _check_regularization(config, collector)
     _check_stop_set(config, collector)
     _check_batches(config, collector)
     return collector
@@ -303,6 +304,24 @@ def _check_optimization(config: Config, collector: ConflictCollector) -> None:
         "train.max_updates",
         "expected at least one of max_updates, max_epochs, max_hours and patience, got none "
         "(training would not end)",
+    )
+
+
+def _check_regularization(config: Config, collector: ConflictCollector) -> None:
+    """Check the losses of two passes."""
+    train = config.train
+    collector.error_if(
+        train.rdrop > 0 and train.simcut is not None,
+        "train.simcut",
+        f"expected null with train.rdrop {train.rdrop:g}, got a section (remove one of the two)",
+    )
+    kinds = ("dropout", "attention_dropout", "activation_dropout")
+    rates = [getattr(config.model, kind, 0.0) for kind in kinds]
+    collector.error_if(
+        train.rdrop > 0 and not any([*rates, train.token_dropout]),
+        "train.rdrop",
+        f"expected 0 without dropout, got {train.rdrop:g} (set model.dropout: the two passes of "
+        "R-Drop differ only in dropout)",
     )
 
 

@@ -99,7 +99,8 @@ class Ensemble(Model[EnsembleMemory, EnsembleState]):
         """Return the members."""
         return list(self.members)  # type: ignore[arg-type]
 
-    def encode(self, src: Tensor, src_len: Tensor) -> EnsembleMemory:
+    def encode(self, src: Tensor, src_len: Tensor, cut: Tensor | None = None) -> EnsembleMemory:
+        assert cut is None, "the members have different tokens"
         memories = []
         for model, convert in zip(self.models(), self.source_converters, strict=True):
             member_src, member_len = convert(src, src_len) if convert else (src, src_len)
@@ -107,10 +108,14 @@ class Ensemble(Model[EnsembleMemory, EnsembleState]):
         return EnsembleMemory(memories[0].mask.clone(), tuple(memories))
 
     def decode(
-        self, memory: EnsembleMemory, tgt_in: Tensor, trace: bool = False
+        self,
+        memory: EnsembleMemory,
+        tgt_in: Tensor,
+        trace: bool = False,
+        cut: Tensor | None = None,
     ) -> tuple[Tensor, Trace | None]:
         outputs = [
-            model.decode(member_memory, tgt_in, trace and index == 0)
+            model.decode(member_memory, tgt_in, trace and index == 0, cut)
             for index, (model, member_memory) in enumerate(
                 zip(self.models(), memory.members, strict=True)
             )

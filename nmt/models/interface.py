@@ -248,15 +248,20 @@ class Model(nn.Module, ABC, Generic[M, S]):
         return {}
 
     @abstractmethod
-    def encode(self, src: Tensor, src_len: Tensor) -> M:
-        """Encode B x S token ids of lengths `src_len` (B, on the CPU)."""
+    def encode(self, src: Tensor, src_len: Tensor, cut: Tensor | None = None) -> M:
+        """Encode B x S token ids of lengths `src_len` (B, on the CPU).
+
+        The embeddings of tokens are zero where the B x S mask `cut` is True.
+        """
 
     @abstractmethod
-    def decode(self, memory: M, tgt_in: Tensor, trace: bool = False) -> tuple[Tensor, Trace | None]:
+    def decode(
+        self, memory: M, tgt_in: Tensor, trace: bool = False, cut: Tensor | None = None
+    ) -> tuple[Tensor, Trace | None]:
         """Return B x T x D hidden vectors with teacher forcing, and the trace on request.
 
         `tgt_in` are B x T target ids that begin with bos. Position t depends on the tokens up to
-        and including `tgt_in[:, t]`.
+        and including `tgt_in[:, t]`. Their embeddings are zero where the B x T mask `cut` is True.
         """
 
     @abstractmethod

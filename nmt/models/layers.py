@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
+from nmt.models.kernels.consistency_loss import TermWeights, consistency_loss
 from nmt.models.kernels.cross_entropy import GRADIENT_ROWS, SOFTMAX_ROWS, ChunkBuffers
 from nmt.models.kernels.dtypes import to_autocast_dtype, to_fp32
 from nmt.models.kernels.linear_cross_entropy import linear_cross_entropy
@@ -71,6 +72,24 @@ class OutputProjection(nn.Module):
             softmax=self._buffer(SOFTMAX_ROWS, sum_dtype),
         )
         return kernel(hidden, self.weight, self.bias, tgt, label_smoothing, buffers)  # type: ignore[no-any-return]
+
+    def consistency_loss(
+        self,
+        first: Tensor,
+        second: Tensor,
+        tgt: Tensor,
+        label_smoothing: float,
+        weights: TermWeights,
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss of two M x D hidden vectors, and the part that is divergence, in nats.
+
+        Both are sums over M target ids; see `kernels.consistency_loss`. Only the loss has a
+        gradient. The softmax is in fp32.
+        """
+        first, second = to_autocast_dtype(first), to_autocast_dtype(second)
+        return consistency_loss(
+            first, second, self.weight, self.bias, tgt, label_smoothing, weights
+        )
 
     def _buffer(self, rows: int, dtype: torch.dtype) -> Tensor:
         """Return memory for rows of logits, which later calls use again."""
@@ -152,6 +171,11 @@ def make_embedding(vocab_size: int, width: int, pad: int) -> nn.Embedding:
     return embedding
 
 
+def cut_vectors(vectors: Tensor, cut: Tensor | None) -> Tensor:
+    """Return ... x D vectors, zero where the mask `cut` (...) is True; None cuts none."""
+    return vectors if cut is None else vectors.masked_fill(cut[..., None], 0.0)
+
+
 class TokenEmbedding(nn.Module):
     """Token vectors scaled by sqrt(D) plus position vectors (Vaswani et al. 2017, 3.4 and 3.5)."""
 
@@ -168,12 +192,13 @@ class TokenEmbedding(nn.Module):
             self.position = nn.Embedding(self.max_positions, self.width)
             nn.init.normal_(self.position.weight, std=self.width**-0.5)
 
-    def forward(self, tokens: Tensor, position: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, position: Tensor, cut: Tensor | None = None) -> Tensor:
         """Return ... x D vectors of token ids at positions that count from 0.
 
-        Learned positions beyond the last share the vector of the last.
+        Token vectors are zero where `cut` is True. Learned positions beyond the last share the
+        vector of the last.
         """
-        states = self.embedding(tokens) * math.sqrt(self.width)
+        states = cut_vectors(self.embedding(tokens), cut) * math.sqrt(self.width)
         if self.positions == "sinusoidal":
             states = states + sinusoidal_positions(position, self.width).to(states.dtype)
         elif self.positions == "learned":

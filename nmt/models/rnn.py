@@ -47,6 +47,7 @@ from nmt.models.layers import (
     Dropout,
     OutputProjection,
     StepLinear,
+    cut_vectors,
     make_embedding,
     make_linear,
     variational_dropout_mask,
@@ -112,15 +113,20 @@ class Encoder(nn.Module):
         for layer in self.layers:
             init_rnn_weights(layer)  # type: ignore[arg-type]
 
-    def forward(self, src: Tensor, src_len: Tensor) -> tuple[Tensor, list[LayerState]]:
+    def forward(
+        self, src: Tensor, src_len: Tensor, cut: Tensor | None = None
+    ) -> tuple[Tensor, list[LayerState]]:
         """Return B x S x D states in the order of `src`, and each layer's final (h[, c]).
+
+        The embeddings of tokens are zero where the B x S mask `cut` is True.
 
         A final state is B x directions x D / directions, forward direction first.
         """
         if self.reverses_source:
             src = reverse_rows(src, src_len)
+            cut = None if cut is None else reverse_rows(cut, src_len)
         rows = RowLengths.of(src_len, src.device)
-        states = self.dropout(self.embedding(src))
+        states = self.dropout(cut_vectors(self.embedding(src), cut))
         final_states: list[LayerState] = []
         for i, rnn in enumerate(self.layers):
             run = run_unrolled if self._should_unroll(states.device.type) else run_packed
@@ -378,8 +384,8 @@ class RNNModel(Model[RNNMemory, RNNState]):
             "attention": [*attention],
         }
 
-    def encode(self, src: Tensor, src_len: Tensor) -> RNNMemory:
-        states, final_states = self.encoder(src, src_len)
+    def encode(self, src: Tensor, src_len: Tensor, cut: Tensor | None = None) -> RNNMemory:
+        states, final_states = self.encoder(src, src_len, cut)
         mask = token_mask(src, src_len)
         return RNNMemory(
             mask=mask,
@@ -388,10 +394,10 @@ class RNNModel(Model[RNNMemory, RNNState]):
         )
 
     def decode(
-        self, memory: RNNMemory, tgt_in: Tensor, trace: bool = False
+        self, memory: RNNMemory, tgt_in: Tensor, trace: bool = False, cut: Tensor | None = None
     ) -> tuple[Tensor, Trace | None]:
         decoder = self.decoder
-        embedded = self.dropout(decoder.embedding(tgt_in))
+        embedded = self.dropout(cut_vectors(decoder.embedding(tgt_in), cut))
         run = decoder.forward_stepwise if decoder.is_sequential else decoder.forward_parallel
         readout, attentions = run(embedded, memory)
         return self.dropout(readout), make_trace(attentions, memory) if trace else None

@@ -301,12 +301,12 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
             "attention": [layer.cross for layer in self.decoder_layers()],
         }
 
-    def encode(self, src: Tensor, src_len: Tensor) -> TransformerMemory:
+    def encode(self, src: Tensor, src_len: Tensor, cut: Tensor | None = None) -> TransformerMemory:
         # a source of eos alone keeps it: softmax over no token is undefined
         length = src_len if self.attends_to_source_eos else (src_len - 1).clamp_min(1)
         position = torch.arange(src.size(1), device=src.device)
         mask = token_mask(src, length)
-        states = self.src(src, position)
+        states = self.src(src, position, cut)
         rotation = self._rotation(position, states)
         for layer in self.encoder_layers():
             states = self._run_layer(layer, states, rotation, mask[:, None, None])
@@ -319,10 +319,14 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         return TransformerMemory.of(mask, keys, values)
 
     def decode(
-        self, memory: TransformerMemory, tgt_in: Tensor, trace: bool = False
+        self,
+        memory: TransformerMemory,
+        tgt_in: Tensor,
+        trace: bool = False,
+        cut: Tensor | None = None,
     ) -> tuple[Tensor, Trace | None]:
         position = torch.arange(tgt_in.size(1), device=tgt_in.device)
-        states = self.tgt(tgt_in, position)
+        states = self.tgt(tgt_in, position, cut)
         rotation = self._rotation(position, states)
         attentions: list[MultiHeadOutput | None] = []
         for layer, source in zip(self.decoder_layers(), memory.by_layer(), strict=True):

@@ -81,7 +81,7 @@ class Trainer:
         self.tokenizers = tokenizers
         self.precision = precision
         self.ranks = ranks
-        self.module = ModelWithLoss(model, settings.label_smoothing, settings.guided_alignment)
+        self.module = ModelWithLoss(model, settings)
         self.parallel = ParallelModel(self.module, ranks, settings.parallel, precision.device)
         self.optimizer = build_optimizer(model, settings, precision.device)
         self.ema = None if settings.ema is None else ExponentialMovingAverage(model, settings.ema)
@@ -105,7 +105,7 @@ class Trainer:
         planner = build_epoch_planner(config, corpus, tokenizers)
         self.batch_stream = BatchStream(planner, self.micro_batcher.build)
         self.set_config(config)
-        self.meter = StepMeter(ranks, count_flops(model), peak_flops)
+        self.meter = StepMeter(ranks, count_flops(model, self.module.passes), peak_flops)
         """Metrics since the last log record."""
         self.signals = Signals(ranks)
         self.loss_monitor = LossMonitor(

@@ -610,6 +610,14 @@ CONTRADICTIONS = [
         "a.yaml:2: train.guided_alignment: expected 0 without data.alignments, got 0.5",
     ),
     (
+        DATA + "train: {rdrop: 5, simcut: {alpha: 3}}",
+        "a.yaml:2: train.simcut: expected null with train.rdrop 5, got a section",
+    ),
+    (
+        DATA + "train: {rdrop: 5}\nmodel: {dropout: 0}",
+        "a.yaml:2: train.rdrop: expected 0 without dropout, got 5 (set model.dropout",
+    ),
+    (
         ALIGNED + "train: {guided_alignment: 0.5}\nmodel: {attention: none}",
         "a.yaml:2: train.guided_alignment: expected 0 with model.attention none, got 0.5",
     ),

@@ -10,6 +10,7 @@ import torch
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
 from nmt.config.sections.decode import DecodeConfig
+from nmt.config.sections.train import TrainConfig
 from nmt.data.batching.loader import MicroBatch, pad_rows
 from nmt.data.tokenizer.tokenizer import Tokenizers
 from nmt.decoding.engines.torch_engine import TorchEngine
@@ -105,7 +106,7 @@ def test_model_trained_on_reversed_digits_reverses_unseen(settings: dict[str, An
     steps = OPTIMIZER_STEPS[arch]
     torch.manual_seed(1)
     model = build_model(make_config(settings), VOCAB, VOCAB, PAD)
-    model_with_loss = ModelWithLoss(model, label_smoothing=0.0)
+    model_with_loss = ModelWithLoss(model, TrainConfig(label_smoothing=0.0))
     optimizer = torch.optim.Adam(model.parameters(), lr=5e-3)
     schedule = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.05, steps)
     for _ in range(steps):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from nmt.config.model_config import RNNConfig, TransformerConfig
+from nmt.config.sections.train import TrainConfig
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
 from nmt.models.kernels.selection import KERNELS_VARIABLE, select_kernels
@@ -89,7 +90,7 @@ def train(config: RNNConfig | TransformerConfig) -> Iterator[dict[str, Tensor]]:
     """Train from the same random weights; yield loss and gradients of each update."""
     torch.manual_seed(1)
     model = build_model(config, VOCAB_SIZE, VOCAB_SIZE, PAD).double()
-    module = ModelWithLoss(model, label_smoothing=0.1).train()
+    module = ModelWithLoss(model, TrainConfig(label_smoothing=0.1)).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     for step in range(UPDATES):
         optimizer.zero_grad()

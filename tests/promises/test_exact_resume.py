@@ -33,15 +33,30 @@ def test_resume_after_any_step_equals_uninterrupted_state(
     compare(make_trainer, model, interval=5, num_compared=COMPARED_STEPS)
 
 
+@pytest.mark.parametrize(
+    ("model", "settings"),
+    [
+        ("transformer", {"train__rdrop": 5.0, "train__token_dropout": 0.1}),
+        ("bahdanau", {"train__simcut": {"alpha": 3.0, "p": 0.2}}),
+    ],
+)
+def test_resume_with_two_passes_equals_uninterrupted_state(
+    make_trainer: MakeTrainer, model: str, settings: dict[str, object]
+) -> None:
+    compare(make_trainer, model, interval=13, num_compared=COMPARED_STEPS, **settings)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("model", MODELS)
 def test_resume_after_any_step_ends_with_equal_state(make_trainer: MakeTrainer, model: str) -> None:
     compare(make_trainer, model, interval=1, num_compared=N)
 
 
-def compare(make_trainer: MakeTrainer, model: str, interval: int, num_compared: int) -> None:
-    """Record one run up to step N; resume copies every `interval` steps, for `followed` steps."""
-    limit = {"train__max_updates": N}
+def compare(
+    make_trainer: MakeTrainer, model: str, interval: int, num_compared: int, **settings: object
+) -> None:
+    """Record one run up to step N; resume copies every `interval` steps."""
+    limit = {"train__max_updates": N, **settings}
     uninterrupted = make_trainer("whole", model, **limit, train__save_every=1, train__keep_last=N)
     uninterrupted.train(validate)
     assert len(set(uninterrupted.states)) == len(set(uninterrupted.batches)) == N

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from nmt.config.model_config import RNNConfig
+from nmt.config.sections.train import TrainConfig
 from nmt.core.distributed.process_group import ProcessGroup
 from nmt.data.batching.loader import MicroBatch
 from nmt.models.build import build_model
@@ -107,7 +108,7 @@ def test_alignment_loss_alone_moves_attention_to_links(settings: dict[str, Any])
     torch.manual_seed(1)
     config = RNNConfig(d_embed=16, d_hidden=16, dropout=0.0, **settings)
     model = build_model(config, 12, 12, 0)
-    step = ModelWithLoss(model, 0.0, alignment_weight=1.0)
+    step = ModelWithLoss(model, TrainConfig(label_smoothing=0.0, guided_alignment=1.0))
     batch = make_batch()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.02)
     for _ in range(60):
@@ -125,7 +126,8 @@ def test_alignment_loss_alone_moves_attention_to_links(settings: dict[str, Any])
 def test_alignment_weight_counts_in_training_only() -> None:
     torch.manual_seed(1)
     model = build_model(RNNConfig(d_embed=8, d_hidden=8, dropout=0.0), 12, 12, 0)
-    plain, guided = ModelWithLoss(model, 0.0), ModelWithLoss(model, 0.0, alignment_weight=0.5)
+    plain = ModelWithLoss(model, TrainConfig(label_smoothing=0.0))
+    guided = ModelWithLoss(model, TrainConfig(label_smoothing=0.0, guided_alignment=0.5))
     batch = make_batch()
     empty = torch.empty(0, dtype=torch.int64)
     unlinked = make_batch(
@@ -144,7 +146,7 @@ def test_alignment_weight_counts_in_training_only() -> None:
 def test_step_meter_records_both_losses_per_token() -> None:
     """The batch has four target tokens, of which two are linked. It is added twice."""
     batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(1, 1), None)
-    losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
+    losses = Losses(torch.tensor(6.0), torch.tensor(0.0), torch.tensor(5.0))
     for _ in range(2):
         meter.add(1, losses, torch.ones(()), update_of(batch), batch.linked_tokens)
     record, _ = meter.flush()
@@ -157,7 +159,7 @@ def test_step_meter_records_both_losses_per_token() -> None:
 def test_step_meter_share_of_peak_is_at_most_one() -> None:
     """A model can be faster than the measured products; then its own speed is the peak."""
     batch, meter = make_batch(), StepMeter(ProcessGroup(), FlopsPerToken(10**12, 10**12), 1.0)
-    losses = Losses(torch.tensor(6.0), torch.tensor(5.0))
+    losses = Losses(torch.tensor(6.0), torch.tensor(0.0), torch.tensor(5.0))
     meter.add(1, losses, torch.ones(()), update_of(batch), 0)
     record, _ = meter.flush()
     assert record["ceiling_share"] == 1.0

@@ -12,6 +12,15 @@ Component = Literal["encoder", "decoder", "embeddings", "attention"]
 Schedule = Literal["constant", "inverse_sqrt", "linear", "cosine", "wsd", "plateau"]
 
 
+class SimCutConfig(Section):
+    """Consistency with a second pass in which tokens are cut off (SimCut, Gao et al. 2022)."""
+
+    alpha: Annotated[float, Field(gt=0, le=1000)] = 3.0
+    """Weight of the divergence of the two predictions."""
+    p: Annotated[float, Field(gt=0, lt=1)] = 0.05
+    """Probability that a token of the second pass has an embedding of zero, on both sides."""
+
+
 class TrainConfig(Section):
     """Training. An update is one optimizer step on `batch_tokens` target tokens."""
 
@@ -69,6 +78,12 @@ class TrainConfig(Section):
     """Maximum norm of the gradient; 0: no clipping."""
     label_smoothing: Fraction = 0.1
     """Probability mass that label smoothing spreads over the vocabulary (Szegedy et al. 2016)."""
+    token_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Probability that a token has an embedding of zero, on both sides (Gal & Ghahramani 2016)."""
+    rdrop: Annotated[float, Field(ge=0, le=1000)] = 0.0
+    """Weight of the divergence of two passes that differ in dropout (R-Drop, Liang et al. 2021)."""
+    simcut: SimCutConfig | None = None
+    """Consistency with a second pass in which tokens are cut off; null: off."""
     ema: Annotated[float, Field(gt=0, lt=1)] | None = None
     """Decay per update of the moving average of weights that is the model; null: no average."""
     on_spike: Literal["log", "rewind"] = "log"

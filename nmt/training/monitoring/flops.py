@@ -29,8 +29,8 @@ class FlopsPerToken(NamedTuple):
         return src_tokens * self.per_src_token + tgt_tokens * self.per_tgt_token
 
 
-def count_flops(model: AnyModel) -> FlopsPerToken:
-    """Count each weight matrix once per token that it multiplies; embedding lookups are free."""
+def count_flops(model: AnyModel, passes: int = 1) -> FlopsPerToken:
+    """Count each weight matrix once per token and pass; embedding lookups are free."""
     embeddings = {id(m.weight) for m in model.modules() if isinstance(m, nn.Embedding)}
     source = _parameter_ids(model.source_modules())
     ignored = _parameter_ids(model.sentence_modules()) | embeddings
@@ -44,7 +44,8 @@ def count_flops(model: AnyModel) -> FlopsPerToken:
             tgt_weights += weight.numel()
     if id(model.output.weight) in embeddings:  # a tied output layer multiplies the embeddings
         tgt_weights += model.output.weight.numel()
-    return FlopsPerToken(FLOPS_PER_WEIGHT * src_weights, FLOPS_PER_WEIGHT * tgt_weights)
+    factor = FLOPS_PER_WEIGHT * passes
+    return FlopsPerToken(factor * src_weights, factor * tgt_weights)
 
 
 def _parameter_ids(modules: Iterable[nn.Module]) -> set[int]:

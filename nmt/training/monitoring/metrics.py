@@ -63,7 +63,7 @@ class StepMeter:
         self._steps: list[tuple[int, TokenizedPairs, Batch, int]] = []
         """Number of each step, its pairs, its batch, and the target tokens of all ranks."""
         self._losses: list[torch.Tensor] = []
-        """Translation and alignment loss of each step, summed over the tokens of this rank."""
+        """`Losses` of each step, summed over the tokens of this rank."""
         self._gradient_norms: list[torch.Tensor] = []
         """Norms over all ranks."""
         self._linked_tokens: list[int] = []
@@ -117,14 +117,14 @@ class StepMeter:
         """Return the metrics of a log record and the steps since the last one; then reset.
 
         `loss` is a mean per target token, `alignment_loss` a mean per token with word alignment
-        links, both over the steps that were not skipped. `ceiling_share` is the model FLOPs
-        utilization. All ranks must call this together.
+        links, both over the steps that were not skipped. `divergence` is a mean per target token.
+        `ceiling_share` is the model FLOPs utilization. All ranks must call this together.
         """
         assert self._steps, "flush needs at least one step"
         losses = torch.stack(self._losses, 1).cpu().double()
         linked_tokens = losses.new_tensor([self._linked_tokens])
         sums = self.ranks.all_reduce_sum(torch.cat([losses, linked_tokens]))
-        translation_losses, alignment_losses, linked = sums.tolist()
+        translation_losses, divergences, alignment_losses, linked = sums.tolist()
         norms = torch.stack(self._gradient_norms).tolist()
         steps = [
             CompletedStep(*step, loss / step[-1], norm)
@@ -147,6 +147,9 @@ class StepMeter:
             # The model may multiply matrices of faster shapes than those that were measured.
             self.peak_flops = max(self.peak_flops, flops_per_second)
             metrics["ceiling_share"] = round(flops_per_second / self.peak_flops, 4)
+        if any(divergences) and counted_tokens:
+            divergence = sum(divergences[index] for index in counted)
+            metrics["divergence"] = divergence / counted_tokens
         counted_linked = sum(linked[index] for index in counted)
         if counted_linked:
             alignment_loss = sum(alignment_losses[index] for index in counted)

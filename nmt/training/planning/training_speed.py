@@ -46,7 +46,7 @@ def measure_speed(
     prepare_cpu(config.train.threads)
     precision = Precision(config.train.precision, device)
     model = build_model(config.model, vocab_size, vocab_size, PAD).to(device)
-    module = ModelWithLoss(model, config.train.label_smoothing).train()
+    module = ModelWithLoss(model, config.train).train()
     optimizer = build_optimizer(model, config.train, device)
     num_pairs = max(1, min(config.train.batch_tokens, MAX_MEASURED_TOKENS) // tgt_length)
     batch = random_batch(num_pairs, src_length, tgt_length, vocab_size)

@@ -1,4 +1,4 @@
-"""Train three models in float64 without dropout on one or more ranks, and record each step.
+"""Train models in float64 without dropout on one or more ranks, and record each step.
 
 usage: python -m tests.support.training.distributed_job FOLDER RUN ... [--compile]
 
@@ -37,7 +37,10 @@ MODELS: dict[str, dict[str, Any]] = {
     "luong": {"attention": "luong", "num_layers": 2},
     "bahdanau": {"attention": "bahdanau", "score": "additive"},
     "transformer": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
+    "simcut": {"arch": "transformer", "d_model": 8, "d_ff": 16, "num_heads": 2},
 }
+SIMCUT = {"alpha": 2.0, "p": 1 - 1e-9}
+"""All token embeddings of the second pass are zero, so that no random number counts."""
 
 
 def make_trainer(
@@ -55,6 +58,8 @@ def make_trainer(
         "parallel": parallel,
         "lr": 1e-2,
     }
+    if name == "simcut":
+        settings["simcut"] = SIMCUT
     settings |= {"ema": 0.7, "compile": "on" if compiles else "off"}
     model = MODELS[name] | {"dropout": 0.0}
     values = {f"train__{key}": value for key, value in settings.items()}
@@ -89,7 +94,8 @@ def train_steps(trainer: Trainer, max_steps: int) -> dict[str, Any]:
         batches = batches_of(trainer, trainer.state.epoch)
         batch = trainer.micro_batcher.build(trainer.corpus, batches[trainer.state.batch])
         losses, norm = trainer.train_step(batch)
-        translation = ranks.all_reduce_sum(losses.translation.clone()) / batch.tgt_tokens
+        total = losses.translation + losses.divergence
+        translation = ranks.all_reduce_sum(total) / batch.tgt_tokens
         results["pairs"].append(sorted(ranks.all_gather(rows_of(batch))))
         results["losses"].append(float(translation))
         results["norms"].append(float(full_tensor(norm)))
