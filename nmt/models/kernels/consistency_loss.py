@@ -12,8 +12,8 @@ from torch import Tensor
 
 from nmt.models.kernels.dtypes import to_fp32
 
-CHUNK_SIZE = 2**24
-"""Maximum number of logits of a pass that are in memory at a time."""
+CHUNK_SIZE = {"cpu": 2**21, "cuda": 2**25}
+"""Maximum number of logits of a pass that are in memory at a time, by type of device."""
 
 
 class TermWeights(NamedTuple):
@@ -42,7 +42,7 @@ def consistency_loss(
 
     Both are sums over the rows in nats. Only the loss has a gradient. With smoothing e the target
     distribution is (1 - e) one-hot + e uniform over V. Computes the loss and its gradient in
-    chunks of rows, so that 2 x CHUNK_SIZE logits are in memory.
+    chunks of rows, to save memory.
     """
     needs_gradient = torch.is_grad_enabled() and (first.requires_grad or weight.requires_grad)
     loss, divergence, *_ = _consistency_loss(
@@ -78,7 +78,7 @@ def _consistency_loss(
     and those of the logits of Q with both exchanged.
     """
     a, b, c, d = weights
-    rows = max(1, min(len(first), CHUNK_SIZE // len(weight)))
+    rows = max(1, min(len(first), CHUNK_SIZE[first.device.type] // len(weight)))
     loss = to_fp32(first.new_zeros(()))
     divergence = torch.zeros_like(loss)
     outputs = [torch.empty_like(first), torch.empty_like(second)] if needs_gradient else []
@@ -94,22 +94,23 @@ def _consistency_loss(
                 for hidden in (first, second)
             )
             target = tgt[chunk, None]
-            difference, p, q = log_p - log_q, log_p.exp(), log_q.exp()
-            kl_pq = (p * difference).sum(1, keepdim=True)
-            kl_qp = -(q * difference).sum(1, keepdim=True)
-            divergence += (c * kl_pq + d * kl_qp).sum()
             loss += a * _cross_entropy(log_p, target, smoothing)
             loss += b * _cross_entropy(log_q, target, smoothing)
+            p, q, difference = log_p.exp(), log_q.exp(), log_p.sub_(log_q)
+            kl_pq = torch.linalg.vecdot(p, difference)[:, None]
+            kl_qp = -torch.linalg.vecdot(q, difference)[:, None]
+            divergence += (c * kl_pq + d * kl_qp).sum()
             if not needs_gradient:
                 continue
-            gap = p - q
-            grad_p = a * _cross_entropy_gradient(p, target, smoothing) + d * gap
-            grad_p += c * p * (difference - kl_pq)
-            grad_q = b * _cross_entropy_gradient(q, target, smoothing) - c * gap
-            grad_q += d * q * (-difference - kl_qp)
-            for hidden, gradient, grad in zip(
-                (first, second), outputs, (grad_p, grad_q), strict=True
-            ):
+            # the terms of the equations above, ordered by their factors P and Q
+            grad_p = (difference - kl_pq).mul_(c).add_(a + d).mul_(p).sub_(q, alpha=d)
+            grad_q = difference.add_(kl_qp).mul_(-d).add_(b + c).mul_(q).sub_(p, alpha=c)
+            passes = zip((first, second), outputs, (grad_p, grad_q), (a, b), strict=True)
+            for hidden, gradient, grad, factor in passes:
+                if factor:
+                    grad.sub_(factor * smoothing / len(weight))
+                    minus_target = grad.new_full((len(target), 1), factor * (smoothing - 1))
+                    grad.scatter_add_(1, target, minus_target)
                 grad_logits = grad.to(hidden.dtype)
                 torch.mm(grad_logits, cast_weight, out=gradient[chunk])
                 sums[0].add_(grad_logits.t() @ hidden[chunk])
@@ -122,12 +123,6 @@ def _cross_entropy(log_probs: Tensor, target: Tensor, smoothing: float) -> Tenso
     """Return the summed cross entropy of M x V log-probabilities against M x 1 target ids."""
     at_target, mean = log_probs.gather(1, target).sum(), log_probs.mean(1).sum()
     return -(1 - smoothing) * at_target - smoothing * mean
-
-
-def _cross_entropy_gradient(probs: Tensor, target: Tensor, smoothing: float) -> Tensor:
-    """Return the gradient of `_cross_entropy` with respect to the logits."""
-    minus_target = probs.new_full((len(target), 1), smoothing - 1)
-    return (probs - smoothing / probs.size(1)).scatter_add_(1, target, minus_target)
 
 
 @_consistency_loss.register_fake
