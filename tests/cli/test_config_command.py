@@ -20,12 +20,13 @@ def test_config_show_marks_defaults(tiny: Tiny) -> None:
 
 def test_config_show_prints_every_setting(tiny: Tiny) -> None:
     inner = settings(data__clean="{copies: true}", data__augment="{upper: 0.1}")
+    inner += settings(train__simcut="{alpha: 2}")
     lines = assert_success(nmt("config", "show", tiny.config, *inner)).lines
     keys = {line.strip().split(":")[0] for line in lines}
     schema = json.loads(assert_success(nmt("config", "schema")).out)
     del schema["$defs"]["ExtensionConfig"]  # tokenizer.extend is null without a parent
     for section in schema["$defs"].values():
-        if section["title"] in ("CleanConfig", "AugmentConfig"):
+        if section["title"] in ("CleanConfig", "AugmentConfig", "SimCutConfig"):
             name = section["title"].removesuffix("Config").lower()
             [setting] = [line for line in lines if line.startswith(f"  {name}: ")]
             assert all(f'"{key}": ' in setting for key in section["properties"])

@@ -25,7 +25,7 @@ def test_plot_draws_loss_and_bleu_in_80_columns(
     titles = [line for line in result.lines if line[:1].strip() and "|" not in line]
     assert titles == ["loss, nats a target token", "validation BLEU"]
     assert max(map(len, result.lines)) == 80
-    assert result.lines[-2].endswith("400 updates")
+    assert result.lines[-2].endswith("280 updates")
     assert result.lines[-1] == "          A run"
 
 

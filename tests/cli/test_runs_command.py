@@ -35,7 +35,7 @@ def test_runs_list_shows_trained_run(runs: Path) -> None:
     assert (good["run"], good["state"], good["why"]) == (
         "digits",
         "finished",
-        "max_updates 400 reached",
+        "max_updates 280 reached",
     )
     run = RunDir(runs / "digits")
     size = load_tokenizers(run).tgt.vocab_size
@@ -43,7 +43,7 @@ def test_runs_list_shows_trained_run(runs: Path) -> None:
     assert good["parameters"] == sum(p.numel() for p in model.parameters())
     assert (good["pairs"], good["src"], good["tgt"]) == (4000, "in", "out")
     assert good["report"]["tests"]["test"]["bleu"] == pytest.approx(100)
-    assert (good["update"], good["share_done"]) == (400, 1)
+    assert (good["update"], good["share_done"]) == (280, 1)
     state = json.loads((run.last / "state.json").read_text())
     assert good["best"] == state["best_score"]
     assert good["tokens_per_second"] > 0
@@ -123,7 +123,7 @@ def test_train_writes_card_with_test_scores(digits: Digits) -> None:
     text = (digits.run / "README.md").read_text()
     assert f"model card: {digits.run / 'README.md'}\n" in digits.training.err
     assert "| test | 100.00 | 100.00 | 0.00 | 200 |" in text
-    assert "max_updates 400 reached" in text
+    assert "max_updates 280 reached" in text
     assert "fp32 on cpu" in text
 
 
