@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
@@ -148,6 +148,7 @@ SPACES = [" ", "  ", "\n", "\n\n", "\r\n", "    ", "```\n", "---\n", "\t", "[x]:
 PIECES = st.sampled_from([*MARKUP.split(" "), *SPACES])
 
 
+@example("#`##`[x]: y\n")
 @given(st.lists(PIECES, max_size=16).map("".join))
 def test_render_any_markdown_returns_the_input(markdown: str) -> None:
     assert translate_same(markdown) == markdown

@@ -45,7 +45,7 @@ def find_copies(
 
 
 class _Occurrences:
-    """The places of a text in a longer text."""
+    """The places of a text in a longer text, which may overlap."""
 
     def __init__(self, text: str, is_word: bool, content: str) -> None:
         self.length = len(text)
@@ -55,7 +55,7 @@ class _Occurrences:
             end = begin + len(text)
             if not is_word or is_whole_word(content, begin, end):
                 self.begins.append(begin)
-            begin = content.find(text, end)
+            begin = content.find(text, begin + 1)
         self._first_unused = 0
 
     def overlapping(self, spans: Sequence[Span]) -> Iterator[int]:
