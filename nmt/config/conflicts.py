@@ -367,6 +367,11 @@ def _check_batches(config: Config, collector: ConflictCollector) -> None:
         "support it)",
     )
     collector.error_if(
+        train.parallel == "fsdp" and train.compile == "on",
+        "train.compile",
+        "expected auto or off with train.parallel fsdp, got on",
+    )
+    collector.error_if(
         train.parallel == "fsdp" and train.precision == "fp16",
         "train.parallel",
         "expected ddp with train.precision fp16, got fsdp (use fsdp with bf16 or fp32)",

@@ -49,6 +49,8 @@ def should_compile(
         return True, ""
     if problem:
         return False, problem
+    if settings.parallel == "fsdp":
+        return False, "torch does not compile a model with train.parallel fsdp"
     if max_steps is not None and max_steps < MIN_STEPS:
         return False, f"the run has {max_steps} updates, compilation is for {MIN_STEPS} or more"
     if settings.max_hours is not None and settings.max_hours < MIN_HOURS:
@@ -104,9 +106,6 @@ def compile_training(
     parts = [module] if parts is None else parts
     plain = [part.forward for part in parts]
     start = time.perf_counter()
-    if parallel.is_sharded:
-        # With skipped guards, Dynamo takes the numbers in modules, such as sizes, for symbols.
-        torch._dynamo.config.skip_fsdp_guards = False
     for part in parts:
         part.forward = CompiledForward(part, log)
     module.train()

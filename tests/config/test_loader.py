@@ -542,6 +542,10 @@ CONTRADICTIONS = [
         "a.yaml:2: train.micro_batch_tokens: expected a number or null with train.parallel fsdp",
     ),
     (
+        DATA + "train: {parallel: fsdp, compile: on}",
+        "a.yaml:2: train.compile: expected auto or off with train.parallel fsdp, got on",
+    ),
+    (
         DATA + "train: {activation_checkpointing: true}",
         "a.yaml:2: train.activation_checkpointing: expected false with model.arch rnn, got true",
     ),

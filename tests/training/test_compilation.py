@@ -165,9 +165,8 @@ def test_compilation_depends_on_device_and_length_of_run(
     expected: bool,
 ) -> None:
     monkeypatch.setattr(compilation, "missing_compiler", lambda device: "")
-    for parallel in ("ddp", "fsdp"):
-        settings = make_trainer(train__compile=compile_setting, train__parallel=parallel).settings
-        assert should_compile(settings, max_steps, torch.device(device))[0] == expected
+    settings = make_trainer(train__compile=compile_setting).settings
+    assert should_compile(settings, max_steps, torch.device(device))[0] == expected
 
 
 def test_failed_compilation_ends_or_continues_without(
