@@ -93,7 +93,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         with suppress(ConnectionError):
             for offset in range(0, len(body), 1000):
                 time.sleep(page.pause)
-                request.sent += self.wfile.write(body[offset : offset + 1000])
+                chunk = body[offset : offset + 1000]
+                request.sent += len(chunk)  # before the client can see that it has everything
+                self.wfile.write(chunk)
 
     def start(self, page: Page, request: Request) -> tuple[int, int]:
         """Return the first byte to send, and the status."""
