@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -79,14 +80,7 @@ class MultiHeadAttention(nn.Module):
         if mask is not None and query.is_cuda:
             # CUDA has no fused attention with a mask and shared keys.
             groups = self.repeat_for_heads(groups[0]), self.repeat_for_heads(groups[1])
-        context = F.scaled_dot_product_attention(
-            query,
-            *groups,
-            mask,
-            dropout_p=dropout_rate,
-            is_causal=is_causal,
-            enable_gqa=groups[0].size(1) < self.heads,
-        )
+        context = fused_attention(query, *groups, mask, dropout_rate, is_causal)
         return self.output(merge_heads(context))  # type: ignore[no-any-return]
 
     def repeat_for_heads(self, groups: Tensor) -> Tensor:
@@ -167,6 +161,32 @@ class MultiHeadAttention(nn.Module):
     def scaled_by_deep_norm(self) -> list[nn.Linear]:
         """Return the linear maps with initial weights that DeepNorm scales."""
         return [self.value, self.output]
+
+
+def fused_attention(
+    query: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor | None,
+    dropout_rate: float,
+    is_causal: bool,
+) -> Tensor:
+    """Return the contexts, B x H x Q x d, by torch's fused attention; keys are B x G x S x d.
+
+    On a CPU, the backward pass of fused attention takes up to ten times as long in bf16 as in fp32
+    (benchmarks/LOG.md), so training attends in fp32.
+    """
+    attend = partial(
+        F.scaled_dot_product_attention,
+        attn_mask=mask,
+        dropout_p=dropout_rate,
+        is_causal=is_causal,
+        enable_gqa=keys.size(1) < query.size(1),
+    )
+    if query.device.type != "cpu" or not torch.is_grad_enabled():
+        return attend(query, keys, values)
+    with torch.autocast("cpu", enabled=False):
+        return attend(*map(to_fp32, (query, keys, values))).to(query.dtype)
 
 
 def split_heads(states: Tensor, heads: int) -> Tensor:

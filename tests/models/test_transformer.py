@@ -15,7 +15,7 @@ from nmt.models import layers, multi_head_attention
 from nmt.models.build import build_model
 from nmt.models.interface import RemainingRows
 from nmt.models.layers import FeedForward, Rotation, TokenEmbedding, make_norm, sinusoidal_positions
-from nmt.models.multi_head_attention import MultiHeadAttention
+from nmt.models.multi_head_attention import MultiHeadAttention, fused_attention
 from nmt.models.recurrent_layers import SSRU
 from nmt.models.transformer import (
     CrossAttentionMemory,
@@ -156,8 +156,8 @@ def test_training_on_gpu_uses_fused_attention_with_small_masks(
     calls: list[tuple[Tensor | None, dict[str, Any]]] = []
     fused_attention = nn.functional.scaled_dot_product_attention
 
-    def record(*tensors: Tensor | None, **options: Any) -> Tensor:
-        calls.append((tensors[3] if len(tensors) > 3 else None, options))
+    def record(*tensors: Tensor, **options: Any) -> Tensor:
+        calls.append((options["attn_mask"], options))
         return fused_attention(*tensors, **options)
 
     monkeypatch.setattr(nn.functional, "scaled_dot_product_attention", record)
@@ -172,6 +172,19 @@ def test_training_on_gpu_uses_fused_attention_with_small_masks(
         mask is not None and mask.shape == (*src.shape[:1], 1, 1, src.size(1)) for mask in padded
     )
     assert {options["dropout_p"] for _, options in calls} == {attention_dropout}
+
+
+def test_fused_attention_in_bf16_has_gradients_of_fp32() -> None:
+    """Training attends in fp32, so only the inputs and the result are rounded to bf16."""
+    inputs = [numbers(2, 2, 5, 4).bfloat16().requires_grad_() for _ in range(3)]
+    exact_inputs = [tensor.detach().double().requires_grad_() for tensor in inputs]
+    context = fused_attention(*inputs, None, 0.0, is_causal=True)
+    exact_context = fused_attention(*exact_inputs, None, 0.0, is_causal=True)
+    assert (context.dtype, exact_context.dtype) == (torch.bfloat16, torch.float64)
+    gradients = torch.autograd.grad(context.sum(), inputs)
+    exact_gradients = torch.autograd.grad(exact_context.sum(), exact_inputs)
+    for tensor, exact in zip((context, *gradients), (exact_context, *exact_gradients), strict=True):
+        assert_close(tensor.double(), exact, rtol=2**-8, atol=2**-12)
 
 
 def test_sinusoidal_positions_match_paper() -> None:
