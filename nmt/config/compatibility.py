@@ -21,6 +21,7 @@ TRAINING_ONLY_KEYS = (
     "dropout",
     "attention_dropout",
     "activation_dropout",
+    "layer_drop",
 )
 """Model settings that have no effect on a trained model, given the shapes of its weights."""
 

@@ -315,7 +315,7 @@ def _check_regularization(config: Config, collector: ConflictCollector) -> None:
         "train.simcut",
         f"expected null with train.rdrop {train.rdrop:g}, got a section (remove one of the two)",
     )
-    kinds = ("dropout", "attention_dropout", "activation_dropout")
+    kinds = ("dropout", "attention_dropout", "activation_dropout", "layer_drop")
     rates = [getattr(config.model, kind, 0.0) for kind in kinds]
     collector.error_if(
         train.rdrop > 0 and not any([*rates, train.token_dropout]),

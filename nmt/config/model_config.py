@@ -196,6 +196,8 @@ class TransformerConfig(Section):
     """Dropout rate of attention weights."""
     activation_dropout: Fraction = 0.0
     """Dropout rate inside the feed-forward networks."""
+    layer_drop: Fraction = 0.0
+    """Probability that training skips a layer, drawn for each sentence (Fan et al. 2020)."""
 
     @model_validator(mode="before")
     @classmethod

@@ -11,7 +11,7 @@ from nmt.config.yaml_reader import Problem
 from nmt.errors import show_value
 
 CHANGEABLE_KEYS = {
-    "model": ("dropout", "attention_dropout", "activation_dropout"),
+    "model": ("dropout", "attention_dropout", "activation_dropout", "layer_drop"),
     "tokenizer": ("sampling", "extend"),
 }
 """The sections that come from the parent, and their settings that a fine-tuning run may change."""

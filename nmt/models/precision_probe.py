@@ -82,7 +82,7 @@ def tiny_config(config: RNNConfig | TransformerConfig) -> RNNConfig | Transforme
         has_shared_keys = config.num_kv_heads is not None
         values |= {"d_model": WIDTH, "d_ff": WIDTH}
         values |= {"num_kv_heads": 1 if has_shared_keys else None}
-        values |= {"attention_dropout": 0.0, "activation_dropout": 0.0}
+        values |= {"attention_dropout": 0.0, "activation_dropout": 0.0, "layer_drop": 0.0}
     return config.model_copy(update=values)
 
 

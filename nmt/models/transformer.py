@@ -280,6 +280,7 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         is_pre_norm = config.norm_position == "pre"
         self.attends_to_source_eos = config.source_eos
         self.is_rotary, self.d_head = config.positions == "rotary", width // config.num_heads
+        self.layer_drop = config.layer_drop
         self.src = TokenEmbedding(config, src_embedding)
         self.encoder = nn.ModuleList(EncoderLayer(config, encoder_factors) for _ in range(n))
         self.encoder_norm = make_norm(config) if is_pre_norm else nn.Identity()
@@ -309,7 +310,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         states = self.src(src, position, cut)
         rotation = self._rotation(position, states)
         for layer in self.encoder_layers():
-            states = self._run_layer(layer, states, rotation, mask[:, None, None])
+            result = self._run_layer(layer, states, rotation, mask[:, None, None])
+            states = self._drop_layer(result, states)
         states = to_autocast_dtype(self.encoder_norm(states))
         keys_values = [layer.cross.project_keys_values(states) for layer in self.decoder_layers()]
         keys, values = zip(*keys_values, strict=True)
@@ -330,7 +332,8 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         rotation = self._rotation(position, states)
         attentions: list[MultiHeadOutput | None] = []
         for layer, source in zip(self.decoder_layers(), memory.by_layer(), strict=True):
-            states, attention = self._run_layer(layer, states, rotation, source, trace)
+            result, attention = self._run_layer(layer, states, rotation, source, trace)
+            states = self._drop_layer(result, states)
             attentions.append(attention)
         return self.decoder_norm(states), make_trace(attentions)
 
@@ -343,6 +346,17 @@ class TransformerModel(Model[TransformerMemory, TransformerState]):
         if self.activation_checkpointing and self.training:
             return checkpoint(layer, *inputs, use_reentrant=False)
         return layer(*inputs)
+
+    def _drop_layer(self, result: Tensor, states: Tensor) -> Tensor:
+        """Return the result of a layer, or its input for sentences whose layer is skipped.
+
+        LayerDrop (Fan et al. 2020), with one random number per sentence of B x Q x D states. The
+        layer is computed for all, so each rank has gradients of all weights.
+        """
+        if not self.training or self.layer_drop == 0:
+            return result
+        is_skipped = torch.rand(len(states), 1, 1, device=states.device) < self.layer_drop
+        return torch.where(is_skipped, states, result)
 
     def start(self, memory: TransformerMemory, rows: int, max_len: int) -> TransformerState:
         layers = (

@@ -187,6 +187,22 @@ def test_fused_attention_in_bf16_has_gradients_of_fp32() -> None:
         assert_close(tensor.double(), exact, rtol=2**-8, atol=2**-12)
 
 
+def test_layer_drop_skips_layers_of_single_sentences() -> None:
+    """Without the only decoder layer, the only encoder layer does not count."""
+    copies = 4_000
+    model = make_arch_model({"arch": "transformer", "num_layers": 1, "layer_drop": 0.5})
+    src, src_len = make_source([4])
+    target = make_target(1, 3)
+    complete, _ = model.decode(model.encode(src, src_len), target)
+    torch.manual_seed(3)
+    memory = model.train().encode(src.repeat(copies, 1), src_len.repeat(copies))
+    states, _ = model.decode(memory, target.repeat(copies, 1))
+    groups = torch.unique(states.detach().round(decimals=3), dim=0, return_counts=True)[1]
+    assert sorted((groups / copies).tolist()) == pytest.approx([1 / 4, 1 / 4, 1 / 2], abs=0.03)
+    is_complete = (states - complete).abs().amax((1, 2)) < 1e-4
+    assert is_complete.double().mean().item() == pytest.approx(1 / 4, abs=0.03)
+
+
 def test_sinusoidal_positions_match_paper() -> None:
     """PE(p, 2i) = sin(p / 10000^(2i / D)), PE(p, 2i + 1) = cos of it; nmt puts all sines first."""
     vectors = sinusoidal_positions(torch.tensor([0, 3]), 6)

@@ -36,7 +36,10 @@ def test_resume_after_any_step_equals_uninterrupted_state(
 @pytest.mark.parametrize(
     ("model", "settings"),
     [
-        ("transformer", {"train__rdrop": 5.0, "train__token_dropout": 0.1}),
+        (
+            "transformer",
+            {"train__rdrop": 5.0, "train__token_dropout": 0.1, "model__layer_drop": 0.2},
+        ),
         ("bahdanau", {"train__simcut": {"alpha": 3.0, "p": 0.2}}),
     ],
 )

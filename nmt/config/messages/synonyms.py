@@ -252,6 +252,8 @@ SYNONYMS: Mapping[str, str] = {
     "transformer_dropout": "model.dropout",
     "attn_dropout": "model.attention_dropout",
     "relu_dropout": "model.activation_dropout",
+    "encoder_layerdrop": "model.layer_drop",
+    "decoder_layerdrop": "model.layer_drop",
     "layer_norm": "model.norm and model.norm_position",
     "encoder_normalize_before": "model.norm_position",
     "decoder_normalize_before": "model.norm_position",
