@@ -9,7 +9,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from nmt.config.messages import synonyms
+from nmt.config.messages import synonyms, value_synonyms
 from nmt.config.messages.expected_values import Expectation
 from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names
@@ -65,7 +65,7 @@ def value_message(path: KeyPath, value: Any) -> str:
     """Return the message for an invalid value at a key path."""
     expectation = Expectation(_json_schema(), path)
     hint = expectation.hint(value)
-    if isinstance(value, str) and (synonym := synonyms.find_value(dotted_key(path), value)):
+    if isinstance(value, str) and (synonym := value_synonyms.find_value(dotted_key(path), value)):
         hint = f" (use {synonym})"
     if value is None and not hint:
         hint = " (remove the key to get the default)"

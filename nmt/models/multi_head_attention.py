@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -18,7 +17,7 @@ from torch.nn import functional as F
 
 from nmt.config.model_config import TransformerConfig
 from nmt.models.kernels.dtypes import to_fp32
-from nmt.models.kernels.selection import find_kernel, is_launch_bound
+from nmt.models.kernels.selection import find_kernel, is_launch_bound, with_kernel
 from nmt.models.kv_cache import KVCache, SlotRange
 from nmt.models.layers import Rotation, apply_linears, concat_linears, dropout, make_linear
 
@@ -163,6 +162,7 @@ class MultiHeadAttention(nn.Module):
         return [self.value, self.output]
 
 
+@with_kernel
 def fused_attention(
     query: Tensor,
     keys: Tensor,
@@ -171,22 +171,16 @@ def fused_attention(
     dropout_rate: float,
     is_causal: bool,
 ) -> Tensor:
-    """Return the contexts, B x H x Q x d, by torch's fused attention; keys are B x G x S x d.
-
-    On a CPU, the backward pass of fused attention takes up to ten times as long in bf16 as in fp32
-    (benchmarks/LOG.md), so training attends in fp32.
-    """
-    attend = partial(
-        F.scaled_dot_product_attention,
+    """Return the contexts, B x H x Q x d, by torch's fused attention; keys are B x G x S x d."""
+    return F.scaled_dot_product_attention(
+        query,
+        keys,
+        values,
         attn_mask=mask,
         dropout_p=dropout_rate,
         is_causal=is_causal,
         enable_gqa=keys.size(1) < query.size(1),
     )
-    if query.device.type != "cpu" or not torch.is_grad_enabled():
-        return attend(query, keys, values)
-    with torch.autocast("cpu", enabled=False):
-        return attend(*map(to_fp32, (query, keys, values))).to(query.dtype)
 
 
 def split_heads(states: Tensor, heads: int) -> Tensor:

@@ -12,7 +12,8 @@ from pydantic import BaseModel
 
 from nmt.config.error_messages import _keys_named
 from nmt.config.loader import load_config
-from nmt.config.messages.synonyms import SYNONYMS, VALUES
+from nmt.config.messages.synonyms import SYNONYMS
+from nmt.config.messages.value_synonyms import VALUES
 from nmt.config.schema import Config
 from nmt.config.sections.base import setting_names
 from nmt.errors import ConfigError

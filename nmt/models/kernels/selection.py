@@ -15,6 +15,7 @@ from nmt.errors import ConfigError, one_of
 from nmt.models.kernels.additive_scores import additive_scores
 from nmt.models.kernels.cross_entropy import ChunkBuffers, chunked_cross_entropy
 from nmt.models.kernels.dropout import dropout, relu_dropout
+from nmt.models.kernels.fused_attention import fused_attention
 from nmt.models.kernels.step_product import deferred_gradients, step_product
 
 P = ParamSpec("P")
@@ -38,6 +39,8 @@ class Kernels(NamedTuple):
     """Dropout of relu(x)."""
     cross_entropy: Callable[[Tensor, Tensor, Tensor, Tensor, float, ChunkBuffers], Tensor] | None
     """Cross entropy of an output projection, without holding all logits."""
+    fused_attention: Callable[[Tensor, Tensor, Tensor, Tensor | None, float, bool], Tensor] | None
+    """Attention of all queries at once."""
 
 
 REFERENCE = Kernels(*[None] * len(Kernels._fields))
@@ -48,6 +51,7 @@ CPU_KERNELS = Kernels(
     dropout=dropout,
     relu_dropout=relu_dropout,
     cross_entropy=chunked_cross_entropy,
+    fused_attention=fused_attention,
 )
 GPU_KERNELS = REFERENCE._replace(step_product=step_product)
 
