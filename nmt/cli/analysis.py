@@ -202,12 +202,26 @@ def evaluate(
         str,
         typer.Option(help="Any of bleu, chrf, chrf++, ter, spbleu, with commas."),
     ] = "bleu,chrf,ter",
+    diagnose: Annotated[
+        bool,
+        typer.Option("--diagnose", help="Measure what limits a run, or runs by amount of text."),
+    ] = False,
     to: TargetLanguage = None,
     set_: Overrides = None,
     device: Device = "auto",
     engine: EngineName = "nmt",
 ) -> None:
     """Compare systems by BLEU, chrF, TER and significance."""
+    overrides = merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)})
+    if diagnose:
+        from nmt.commands.analysis import diagnose as diagnosis
+
+        unused: dict[str, object] = {"--best": best, "--src": src, "--ref": ref, "--html": html}
+        unused |= {"--markdown": markdown, "--comet-command": comet_command}
+        given = [flag for flag, value in unused.items() if value]
+        options = diagnosis.DiagnoseOptions(systems or [], output, overrides, device, given)
+        diagnosis.run(options)
+        return
     from nmt.commands.analysis import evaluate as command
 
     command.run(
@@ -222,7 +236,7 @@ def evaluate(
             markdown=markdown,
             comet_command=comet_command,
             metrics=metrics,
-            overrides=merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)}),
+            overrides=overrides,
             device=device,
             engine=engine,
         )
