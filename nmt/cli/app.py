@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from nmt import __version__
-from nmt.cli import analysis, data, tools, training, translation
+from nmt.cli import analysis, data, synthetic, tools, training, translation
 from nmt.cli.command_groups import CommandGroup
 from nmt.core.console import show_messages
 from nmt.core.streams import check_streams
@@ -57,7 +57,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for section in (data, training, translation, analysis, tools):  # the order of `nmt --help`
+for section in (data, synthetic, training, translation, analysis, tools):  # as in `nmt --help`
     app.add_typer(section.app)
 
 main = app

@@ -35,6 +35,7 @@ LIGHT = {
     "nmt.cli.command_groups",
     "nmt.cli.data",
     "nmt.cli.options",
+    "nmt.cli.synthetic",
     "nmt.cli.tools",
     "nmt.cli.training",
     "nmt.cli.translation",
