@@ -61,6 +61,8 @@ HELPS = [
     ["config", "show", "--help"],
     ["config", "schema", "--help"],
     ["average", "--help"],
+    ["backtranslate", "--help"],
+    ["distill", "--help"],
     ["data", "--help"],
     ["data", "get", "--help"],
     ["data", "list", "--help"],
