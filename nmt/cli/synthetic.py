@@ -35,13 +35,17 @@ MinScore = Annotated[
 AnyLanguage = Annotated[
     bool, typer.Option("--any-language", help="Keep pairs in a wrong language.")
 ]
-RoundTripRun = Annotated[
+ReverseRun = Annotated[
     Path | None,
-    typer.Option("--round-trip", metavar="RUN", help="Translate back by this run for --min-chrf."),
+    typer.Option(metavar="RUN", help="Model of the other direction, for the next two options."),
 ]
 MinChrf = Annotated[
     float | None,
-    typer.Option(min=0, max=100, help="Drop a lower chrF of the round trip."),
+    typer.Option(min=0, max=100, help="Drop a lower chrF of the translation back."),
+]
+MinDual = Annotated[
+    float | None,
+    typer.Option(min=0, max=1, help="Drop a lower score of dual cross-entropy."),
 ]
 
 
@@ -64,8 +68,9 @@ def backtranslate(
     max_ratio: MaxRatio = None,
     min_score: MinScore = None,
     any_language: AnyLanguage = False,
-    round_trip: RoundTripRun = None,
+    reverse: ReverseRun = None,
     min_chrf: MinChrf = None,
+    min_dual: MinDual = None,
     overwrite: Overwrite = False,
     progress: Progress = False,
     to: TargetLanguage = None,
@@ -75,7 +80,9 @@ def backtranslate(
     """Make training text from text of one language."""
     from nmt.commands.synthetic import backtranslate as command
 
-    filters = command.FilterOptions(max_ratio, not any_language, min_score, round_trip, min_chrf)
+    filters = command.FilterOptions(
+        max_ratio, not any_language, min_score, reverse, min_chrf, min_dual
+    )
     synthesis = command.SynthesisOptions(
         models=tuple(model or ()),
         folder=output,
@@ -111,8 +118,9 @@ def distill(
     max_ratio: MaxRatio = None,
     min_score: MinScore = None,
     any_language: AnyLanguage = False,
-    round_trip: RoundTripRun = None,
+    reverse: ReverseRun = None,
     min_chrf: MinChrf = None,
+    min_dual: MinDual = None,
     overwrite: Overwrite = False,
     progress: Progress = False,
     to: TargetLanguage = None,
@@ -122,7 +130,9 @@ def distill(
     """Translate the training text of a config by a teacher."""
     from nmt.commands.synthetic import distill as command
 
-    filters = command.FilterOptions(max_ratio, not any_language, min_score, round_trip, min_chrf)
+    filters = command.FilterOptions(
+        max_ratio, not any_language, min_score, reverse, min_chrf, min_dual
+    )
     synthesis = command.SynthesisOptions(
         models=tuple(model or ()),
         folder=output,

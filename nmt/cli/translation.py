@@ -131,6 +131,10 @@ def score(
         typer.Option(help="Source text; default: stdin."),
     ] = None,
     model: ModelFolders = None,
+    reverse: Annotated[
+        Path | None,
+        typer.Option(metavar="RUN", help="Run of the other direction; adds dual cross-entropy."),
+    ] = None,
     output: Output = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
     progress: Progress = False,
@@ -145,6 +149,7 @@ def score(
         tgt=tgt,
         src=src,
         models=tuple(model or ()),
+        reverse=reverse,
         output=output,
         json=json,
         overrides=tuple(merge_overrides(set_, {"--to": (TARGET_LANGUAGE_KEY, to)})),

@@ -142,6 +142,26 @@ def source_language(config: Config, tags: Mapping[str, str]) -> str:
     return {**config.decode.tags, **tags}.get("src_lang", config.data.src)
 
 
+def model_languages(config: Config) -> tuple[str, str]:
+    """Return the language that a model reads and the language that it writes."""
+    return source_language(config, {}), config.decode.tags.get("tgt_lang", config.data.tgt)
+
+
+def require_direction(flag: str, config: Config, expected: tuple[str, str]) -> None:
+    """Raise ConfigError if the model of `flag` translates in the opposite direction.
+
+    Other codes are accepted, because models have several codes for a language (de, deu_Latn).
+    """
+    languages = model_languages(config)
+    if languages == expected[::-1] != expected:
+        raise ConfigError(
+            [
+                f"{flag}: expected a model from {expected[0]} to {expected[1]}, "
+                f"got one from {languages[0]} to {languages[1]}"
+            ]
+        )
+
+
 def configure_tokenizers(tokenizers: Tokenizers, config: Config) -> Tokenizers:
     """Return the tokenizers of a model with the normalization and the tags of the config.
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from nmt.data.corpus.filters import Cleaner
-from nmt.decoding.lines.translation import Translation
+from nmt.decoding.lines.translation import Translation, dual_cross_entropy_score
 from nmt.decoding.translator import Translator
 from nmt.evaluation.metrics import bleu_tokenizer
 from nmt.synthetic.pairs import SyntheticPair, TextLine
@@ -19,26 +19,63 @@ INVALID_CHARACTER = "\N{REPLACEMENT CHARACTER}"
 
 
 @dataclass(frozen=True)
-class RoundTrip:
-    """Filter of pairs by a translation back to the language of the real text."""
+class ReverseFilter:
+    """Filter of pairs by a model of the reverse direction."""
 
-    translator: Translator
-    """Model of the reverse direction."""
-    min_chrf: float
-    """Minimum chrF, 0 to 100, of the second translation against the real text."""
+    reverse: Translator
+    min_chrf: float | None = None
+    """Minimum chrF, 0 to 100, of the translation back against the real text."""
+    min_dual: float | None = None
+    """Minimum score of dual cross-entropy, 0 to 1."""
 
-    def drop_reasons(self, pairs: Sequence[SyntheticPair]) -> list[str | None]:
-        """Return for each pair why it is dropped, None if it is kept."""
+    def apply(self, pairs: list[SyntheticPair], forward: Translator) -> list[SyntheticPair]:
+        """Return the pairs, with the reason for those that are dropped.
+
+        `forward` is the translator that made the translations.
+        """
+        if self.min_dual is not None:
+            pairs = _drop_low_scores(
+                pairs,
+                lambda kept: self._dual_scores(kept, forward),
+                self.min_dual,
+                f"dual cross-entropy score under {self.min_dual:g}",
+            )
+        if self.min_chrf is not None:
+            reason = f"round trip under {self.min_chrf:g} chrF"
+            pairs = _drop_low_scores(pairs, self._round_trip_scores, self.min_chrf, reason)
+        return pairs
+
+    def _dual_scores(self, pairs: list[SyntheticPair], forward: Translator) -> list[float]:
+        """Return the score of dual cross-entropy of each pair."""
+        texts = [(pair.text, pair.translation) for pair in pairs]
+        forward_scores = forward.score_pairs(texts)
+        backward_scores = self.reverse.score_pairs([pair[::-1] for pair in texts])
+        return list(map(dual_cross_entropy_score, forward_scores, backward_scores))
+
+    def _round_trip_scores(self, pairs: list[SyntheticPair]) -> list[float]:
+        """Translate back; return the chrF against the real text of each pair."""
         metric = CHRF()
-        back = self.translator.translate([pair.translation for pair in pairs])
-        scores = [
-            metric.sentence_score(text, [pair.text]).score
-            for text, pair in zip(back, pairs, strict=True)
-        ]
+        texts = self.reverse.translate([pair.translation for pair in pairs])
         return [
-            f"round trip under {self.min_chrf:g} chrF" if score < self.min_chrf else None
-            for score in scores
+            metric.sentence_score(text, [pair.text]).score
+            for text, pair in zip(texts, pairs, strict=True)
         ]
+
+
+def _drop_low_scores(
+    pairs: list[SyntheticPair],
+    compute_scores: Callable[[list[SyntheticPair]], list[float]],
+    minimum: float,
+    reason: str,
+) -> list[SyntheticPair]:
+    """Return the pairs, with `reason` for those with a lower score; dropped ones are skipped."""
+    kept = [index for index, pair in enumerate(pairs) if pair.reason is None]
+    scores = compute_scores([pairs[index] for index in kept])
+    result = list(pairs)
+    for index, score in zip(kept, scores, strict=True):
+        if score < minimum:
+            result[index] = replace(pairs[index], reason=reason)
+    return result
 
 
 @dataclass(frozen=True)
@@ -54,7 +91,7 @@ class PairGenerator:
     """Number of candidates per line; the one with the best sentence BLEU is chosen."""
     min_score: float | None = None
     """Minimum mean log-probability per token, in nats."""
-    round_trip: RoundTrip | None = None
+    reverse_filter: ReverseFilter | None = None
 
     def generate(self, lines: Sequence[TextLine]) -> list[SyntheticPair]:
         """Return one pair per line, each with the reason if it is dropped."""
@@ -67,7 +104,9 @@ class PairGenerator:
             SyntheticPair(line.location, line.text, best.text, self._drop_reason(line.text, best))
             for line, best in zip(lines, chosen, strict=True)
         ]
-        return pairs if self.round_trip is None else _apply_round_trip(pairs, self.round_trip)
+        if self.reverse_filter is None:
+            return pairs
+        return self.reverse_filter.apply(pairs, self.translator)
 
     def _choose(self, candidates: Sequence[Translation], reference: str | None) -> Translation:
         """Return the candidate with the best sentence BLEU, of equal ones the most probable.
@@ -93,11 +132,3 @@ class PairGenerator:
         if self.min_score is not None and log_prob < self.min_score * sum(sizes):
             return f"score under {self.min_score:g}"
         return None
-
-
-def _apply_round_trip(pairs: list[SyntheticPair], round_trip: RoundTrip) -> list[SyntheticPair]:
-    """Return the pairs, with the reason for those that the round trip drops."""
-    kept = [index for index, pair in enumerate(pairs) if pair.reason is None]
-    reasons = round_trip.drop_reasons([pairs[index] for index in kept])
-    reason_of = dict(zip(kept, reasons, strict=True))
-    return [replace(pair, reason=reason_of.get(i, pair.reason)) for i, pair in enumerate(pairs)]

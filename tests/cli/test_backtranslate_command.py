@@ -22,7 +22,7 @@ from tests.support.command_line import (
     translate_lines,
     write_lines,
 )
-from tests.support.tiny_runs import TINY, Digits
+from tests.support.tiny_runs import TINY, Digits, make_reverse_run
 
 FILES = {"dropped.tsv", "report.json", "set.yaml", "train.in", "train.out"}
 
@@ -30,18 +30,6 @@ FILES = {"dropped.tsv", "report.json", "set.yaml", "train.in", "train.out"}
 def backtranslate(run: Path, text: Path, folder: Path, *flags: object) -> Result:
     """Run the command on the CPU."""
     return nmt("backtranslate", "-m", run, text, "-o", folder, "--device", "cpu", *flags)
-
-
-def make_reverse_run(run: Path, folder: Path) -> Path:
-    """Copy a run that reverses digits and swap its languages; reversal is its own inverse."""
-    shutil.copytree(run, folder, symlinks=True)
-    config = folder / "config.yaml"
-    text = config.read_text()
-    src, tgt = 'src: "in"', 'tgt: "out"'
-    assert src in text
-    assert tgt in text
-    config.write_text(text.replace(src, 'src: "out"').replace(tgt, 'tgt: "in"'))
-    return folder
 
 
 def read_folder(folder: Path) -> dict[str, bytes]:
@@ -221,7 +209,7 @@ def test_backtranslate_round_trip_drops_low_chrf(
 ) -> None:
     reverse = make_reverse_run(digits.run, tmp_path / "reverse")
     folder = tmp_path / "synthetic"
-    flags = ["--round-trip", reverse, "--min-chrf", 100]
+    flags = ["--reverse", reverse, "--min-chrf", 100]
     text = write_lines(tmp_path / "text", [*digits.src[:8], "x y"])
     assert_success(backtranslate(digits.run, text, folder, *flags))
     reasons = {row[1]: row[0] for row in read_drops(folder)}
@@ -230,15 +218,36 @@ def test_backtranslate_round_trip_drops_low_chrf(
     translations = (folder / "train.out").read_text().splitlines()
     assert kept
     assert translate_lines(reverse, translations, "--device", "cpu") == kept
-    wrong = backtranslate(digits.run, mono, tmp_path / "b", "--round-trip", digits.run, *flags[2:])
+    wrong = backtranslate(digits.run, mono, tmp_path / "b", "--reverse", digits.run, *flags[2:])
     assert wrong.code == 2
-    assert "--round-trip: expected a model from out to in, got one from in to out" in wrong.err
+    assert "--reverse: expected a model from out to in, got one from in to out" in wrong.err
+
+
+def test_backtranslate_dual_score_drops_unlikely_pairs(digits: Digits, tmp_path: Path) -> None:
+    """The dropped pairs are those with a low score in `nmt score --reverse`."""
+    reverse = make_reverse_run(digits.run, tmp_path / "reverse")
+    text = write_lines(tmp_path / "text", [*digits.src[:8], "x y", "1 2 z 4 5"])
+    everything, filtered = tmp_path / "everything", tmp_path / "filtered"
+    assert_success(backtranslate(digits.run, text, everything, "--forward"))
+    flags = ["--forward", "--reverse", reverse, "--min-dual", 0.5]
+    assert_success(backtranslate(digits.run, text, filtered, *flags))
+    sides = ["--src", everything / "train.in", "--tgt", everything / "train.out"]
+    rows = assert_success(nmt("score", "-m", digits.run, *sides, "--reverse", reverse)).lines
+    sources = (everything / "train.in").read_text().splitlines()
+    scores = {source: float(row.split("\t")[3]) for source, row in zip(sources, rows, strict=True)}
+    expected = [source for source, score in scores.items() if score >= 0.5]
+    assert 0 < len(expected) < len(scores)
+    assert (filtered / "train.in").read_text().splitlines() == expected
+    dropped = read_report(filtered)["dropped"]
+    assert dropped["dual cross-entropy score under 0.5"] == len(scores) - len(expected)
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--min-chrf", "3"], "--round-trip, --min-chrf: expected both or none, got one"),
+        (["--min-chrf", "3"], "--min-chrf: expected --reverse RUN too, got none"),
+        (["--min-dual", "0.3"], "--min-dual: expected --reverse RUN too, got none"),
+        (["--reverse", "RUN"], "--reverse: expected --min-chrf or --min-dual too, got neither"),
         (["--tag", "x"], "--tag: expected NAME=VALUE or none, got 'x'"),
         (["missing"], "missing: expected a text file, got no such file"),
         (["--set", "decode.beam_sise=3"], "did you mean 'beam_size'?"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -98,3 +99,15 @@ def digit_strings(count: int, seed: int) -> list[str]:
     while len(strings) < count:
         strings[" ".join(rng.choices("0123456789", k=rng.randint(3, 7)))] = None
     return list(strings)
+
+
+def make_reverse_run(run: Path, folder: Path) -> Path:
+    """Copy a run that reverses digits and swap its languages; reversal is its own inverse."""
+    shutil.copytree(run, folder, symlinks=True)
+    config = folder / "config.yaml"
+    text = config.read_text()
+    src, tgt = 'src: "in"', 'tgt: "out"'
+    assert src in text
+    assert tgt in text
+    config.write_text(text.replace(src, 'src: "out"').replace(tgt, 'tgt: "in"'))
+    return folder

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from nmt import __version__
-from nmt.config.schema import Config
 from nmt.config.sections.data import CleanConfig
 from nmt.core.console import print_result, show_progress
 from nmt.core.fingerprint import file_fingerprint
@@ -22,9 +21,15 @@ from nmt.core.run_dir import WEIGHTS, RunDir
 from nmt.data.corpus.filters import Cleaner
 from nmt.data.text.language_id import to_identifier_code
 from nmt.data.text.reader import count_lines, split_into_chunks
-from nmt.decoding.loading import OpenedModel, load_translator, open_models, source_language
+from nmt.decoding.loading import (
+    OpenedModel,
+    load_translator,
+    model_languages,
+    open_models,
+    require_direction,
+)
 from nmt.errors import ConfigError, DataError
-from nmt.synthetic.generation import PairGenerator, RoundTrip
+from nmt.synthetic.generation import PairGenerator, ReverseFilter
 from nmt.synthetic.output_folder import Job, OutputFolder
 from nmt.synthetic.pairs import TextLine, write_pairs
 
@@ -51,10 +56,12 @@ class FilterOptions:
     """Drop pairs with a side in another language, if both languages can be identified."""
     min_score: float | None = None
     """Minimum mean log-probability per token of a translation, in nats."""
-    round_trip: Path | None = None
-    """Run of the reverse direction that translates back."""
+    reverse: Path | None = None
+    """Run of the reverse direction, for the following filters."""
     min_chrf: float | None = None
-    """Minimum chrF of the second translation."""
+    """Minimum chrF of the translation back, 0 to 100."""
+    min_dual: float | None = None
+    """Minimum score of dual cross-entropy, 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -119,8 +126,8 @@ class Synthesis:
 
     @cached_property
     def reverse_model(self) -> OpenedModel | None:
-        """The run of --round-trip."""
-        run = self.options.filters.round_trip
+        """The run of --reverse."""
+        run = self.options.filters.reverse
         return None if run is None else open_models([run], [])[0]
 
     @property
@@ -180,8 +187,12 @@ class Synthesis:
         """Raise ConfigError or DataError if options contradict each other or a file is missing."""
         options, filters = self.options, self.options.filters
         options.tags  # noqa: B018 (checks the form)
-        if (filters.round_trip is None) != (filters.min_chrf is None):
-            raise ConfigError(["--round-trip, --min-chrf: expected both or none, got one"])
+        has_threshold = filters.min_chrf is not None or filters.min_dual is not None
+        if filters.reverse is not None and not has_threshold:
+            raise ConfigError(["--reverse: expected --min-chrf or --min-dual too, got neither"])
+        if filters.reverse is None and has_threshold:
+            flag = "--min-dual" if filters.min_chrf is None else "--min-chrf"
+            raise ConfigError([f"{flag}: expected --reverse RUN too, got none"])
         for file in self.text.files:
             if not file.is_file():
                 kind = "a folder" if file.is_dir() else "no such file"
@@ -196,9 +207,9 @@ class Synthesis:
                     f"(--set decode.beam_size={self.nbest})"
                 ]
             )
-        _check_direction("--model", self.models[0][1], self.languages)
+        require_direction("--model", self.models[0][1], self.languages)
         if self.reverse_model is not None:
-            _check_direction("--round-trip", self.reverse_model[1], self.languages[::-1])
+            require_direction("--reverse", self.reverse_model[1], self.languages[::-1])
 
     def _describe(self, languages: tuple[str, str]) -> Job:
         """Return everything that decides about the result, as JSON values."""
@@ -216,8 +227,9 @@ class Synthesis:
                 **self.cleaner.config.model_dump(mode="json", exclude_defaults=True),
                 "min_score": filters.min_score,
                 "min_chrf": filters.min_chrf,
+                "min_dual": filters.min_dual,
             },
-            "round_trip": [] if reverse is None else [_describe_model(reverse[0])],
+            "reverse": [] if reverse is None else [_describe_model(reverse[0])],
             "tags": self.options.tags,
             "part_lines": PART_LINES,
             **self.text.settings,
@@ -251,17 +263,17 @@ class Synthesis:
         (run, config), *ensemble_with = self.models
         device, filters = self.options.device, self.options.filters
         translator = load_translator(run, config, device, ensemble_with=ensemble_with)
-        round_trip = None
-        if self.reverse_model is not None and filters.min_chrf is not None:
+        reverse_filter = None
+        if self.reverse_model is not None:
             reverse = load_translator(*self.reverse_model, device)
-            round_trip = RoundTrip(reverse, filters.min_chrf)
+            reverse_filter = ReverseFilter(reverse, filters.min_chrf, filters.min_dual)
         return PairGenerator(
             translator,
             self.cleaner,
             self.languages[1],
             self.nbest,
             filters.min_score,
-            round_trip,
+            reverse_filter,
         )
 
     def _entry(self, folder: OutputFolder) -> str:
@@ -277,26 +289,6 @@ class Synthesis:
             f"  tgt: {tgt}\n"
             "  train:\n"
             f"    - {{prefix: {prefix}{tags}}}\n"
-        )
-
-
-def model_languages(config: Config) -> tuple[str, str]:
-    """Return the language that a model reads and the language that it writes."""
-    return source_language(config, {}), config.decode.tags.get("tgt_lang", config.data.tgt)
-
-
-def _check_direction(flag: str, config: Config, expected: tuple[str, str]) -> None:
-    """Raise ConfigError if a model translates in the opposite direction.
-
-    Other codes are accepted, because models have several codes for a language (de, deu_Latn).
-    """
-    actual = model_languages(config)
-    if actual == expected[::-1] != expected:
-        raise ConfigError(
-            [
-                f"{flag}: expected a model from {expected[0]} to {expected[1]}, "
-                f"got one from {actual[0]} to {actual[1]}"
-            ]
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -29,6 +30,21 @@ class PairScore:
         ]
         log_prob = sum(segment.log_prob for segment in segments)
         return cls(sum(weighted_scores) / sum(sizes), log_prob, sum(sizes))
+
+    @property
+    def cross_entropy(self) -> float:
+        """Mean negative log-probability per token, in nats."""
+        return -self.log_prob / self.tokens
+
+
+def dual_cross_entropy_score(forward: PairScore, backward: PairScore) -> float:
+    """Return exp(-(|H_A - H_B| + (H_A + H_B) / 2)), from 0 to 1 (Junczys-Dowmunt 2018).
+
+    H_A = H_A(y|x) is the cross-entropy of the translation under the forward model, H_B = H_B(x|y)
+    that of the source under the model of the other direction. Both are means per token.
+    """
+    h_a, h_b = forward.cross_entropy, backward.cross_entropy
+    return math.exp(-(abs(h_a - h_b) + (h_a + h_b) / 2))
 
 
 @dataclass(frozen=True)
