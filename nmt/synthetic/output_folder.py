@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 Job = dict[str, Any]
 """Everything that decides about the pairs: models, input files and settings, as JSON values."""
 JOB_FILE = "job.json"
+LOCK_FILE = "job.lock"
 PART_FILE = re.compile(rf"{re.escape(JOB_FILE)}|\d{{5,}}\.jsonl|\..+\.nmt\.tmp")
 """Names of files in the folder of the parts."""
 PATH_KEYS = ("path", "checkpoint")
@@ -68,6 +70,19 @@ class OutputFolder:
         """Return the file of a part."""
         return self.parts / f"{number:05d}.jsonl"
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Lock the folder during the block; raise DataError if another process has locked it."""
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(files.hold_lock(self.path / LOCK_FILE, f"{os.getpid()}\n"))
+            except BlockingIOError:
+                raise DataError(
+                    f"{self.path}: expected a folder without a running job, got one of another "
+                    "process (wait for it, or name another folder with -o)"
+                ) from None
+            yield
+
     def prepare(self, job: Job, overwrite: bool) -> bool:
         """Prepare the folder for a job; return whether the job is already complete.
 
@@ -75,7 +90,7 @@ class OutputFolder:
         nmt did not write.
         """
         recorded = self._recorded_job()
-        if recorded is None and self.path.exists() and any(self.path.iterdir()):
+        if recorded is None and any(path.name != LOCK_FILE for path in self.path.glob("*")):
             raise DataError(
                 f"{self.path}: expected a new or empty folder, got one with other files "
                 "(name another folder with -o)"

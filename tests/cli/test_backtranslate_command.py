@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from nmt.commands.synthetic import synthesis
+from nmt.core import files
 from nmt.synthetic.generation import PairGenerator
 from tests.support.command_line import (
     Result,
@@ -273,6 +274,15 @@ def test_backtranslate_folder_with_other_files_is_refused(
         assert result.code == 2
         assert f"{folder}: expected a new or empty folder" in result.err
     assert read_folder(folder) == {"thesis.txt": b"text\n"}
+
+
+def test_backtranslate_locked_folder_is_refused(digits: Digits, mono: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "synthetic"
+    with files.hold_lock(folder / "job.lock", "test"):
+        result = backtranslate(digits.run, mono, folder)
+    assert result.code == 2
+    assert f"{folder}: expected a folder without a running job" in result.err
+    assert list(folder.iterdir()) == []
 
 
 def test_backtranslate_entry_trains_a_model(digits: Digits, mono: Path, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -160,9 +161,10 @@ class Synthesis:
         languages = (text_language, other) if self.text.is_source else (other, text_language)
         folder = OutputFolder(self.options.folder, languages, self.text.is_source)
         job = self._describe(languages)
-        with connect_processes() as group:
+        with connect_processes() as group, ExitStack() as stack:
             is_complete = False
             if group.is_main:
+                stack.enter_context(folder.lock())
                 is_complete = folder.prepare(job, self.options.overwrite)
             [is_complete] = group.all_gather([is_complete])[:1]
             if is_complete:
