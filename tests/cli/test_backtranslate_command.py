@@ -250,12 +250,13 @@ def test_backtranslate_dual_score_drops_unlikely_pairs(digits: Digits, tmp_path:
         (["--min-dual", "0.3"], "--min-dual: expected --reverse RUN too, got none"),
         (["--reverse", "RUN"], "--reverse: expected --min-chrf or --min-dual too, got neither"),
         (["--tag", "x"], "--tag: expected NAME=VALUE or none, got 'x'"),
+        (["--method", "sample", "--seed", 2**70], "--seed: expected a whole number"),
         (["missing"], "missing: expected a text file, got no such file"),
         (["--set", "decode.beam_sise=3"], "did you mean 'beam_size'?"),
     ],
 )
 def test_backtranslate_invalid_options_write_nothing(
-    digits: Digits, mono: Path, tmp_path: Path, flags: list[str], message: str
+    digits: Digits, mono: Path, tmp_path: Path, flags: list[object], message: str
 ) -> None:
     folder = tmp_path / "synthetic"
     result = backtranslate(digits.run, mono, folder, *flags)
