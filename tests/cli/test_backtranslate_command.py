@@ -108,7 +108,7 @@ def test_backtranslate_drops_name_their_reason(digits: Digits, tmp_path: Path) -
     }
     assert (folder / "train.in").read_text().splitlines() == ["1 2 3 4", "2 7 1 8 2"]
     assert read_report(folder)["dropped"] == dict.fromkeys(sorted(reasons.values()), 1)
-    assert "1 pairs dropped, copy" in result.err
+    assert "dropped: 1, copy" in result.err
 
 
 @pytest.mark.parametrize(

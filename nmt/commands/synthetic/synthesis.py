@@ -178,9 +178,9 @@ class Synthesis:
                 return
             counts = folder.assemble(part_count, job, self.cleaner, self._entry(folder))
             pairs = counts.pop("")
-            logger.info(f"{pairs} pairs: {folder.prefix}.{languages[0]}, .{languages[1]}")
+            logger.info(f"pairs: {pairs:,}, in {folder.prefix}.{languages[0]} and .{languages[1]}")
             for reason, count in counts.most_common():
-                logger.info(f"{count} pairs dropped, {reason}")
+                logger.info(f"dropped: {count:,}, {reason}")
             if not pairs:
                 logger.warning(f"{folder.path}: all pairs were dropped (dropped.tsv has them)")
             print_result(self._entry(folder).rstrip("\n"))
@@ -199,6 +199,8 @@ class Synthesis:
             if not file.is_file():
                 kind = "a folder" if file.is_dir() else "no such file"
                 raise DataError(f"{file}: expected a text file, got {kind}")
+        if next(self.text.read_lines(), None) is None:
+            raise DataError(f"{self.text.files[0]}: expected lines of text, got none")
         check_outputs({"-o": options.folder / "report.json"})
         settings = self.models[0][1].decode
         if self.nbest > settings.max_nbest:
@@ -256,8 +258,6 @@ class Synthesis:
                     generator = generator or self._load_generator()
                     write_pairs(file, generator.generate(lines))
                 progress(len(lines))
-        if not part_count:
-            raise DataError(f"{self.text.files[0]}: expected lines of text, got none")
         return part_count
 
     def _load_generator(self) -> PairGenerator:
