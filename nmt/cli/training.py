@@ -91,6 +91,10 @@ def train(
             help="With --resume: continue with changed text or settings.",
         ),
     ] = False,
+    pause_at: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Validate and pause after N updates; see --resume."),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try each step once and estimate time and memory.")
     ] = False,
@@ -107,7 +111,61 @@ def train(
         resume=resume,
         overwrite=overwrite,
         accept_changes=accept_changes,
+        pause_at=pause_at,
         dry_run=dry_run,
+        device=device,
+    )
+    raise typer.Exit(command.run(options))
+
+
+@app.command(rich_help_panel="Training")
+def sweep(
+    config: ConfigFile,
+    grids: Annotated[
+        list[str] | None,
+        typer.Option("--grid", metavar="A.B=V,W", help="Values of a setting; repeat it."),
+    ] = None,
+    ranges: Annotated[
+        list[str] | None,
+        typer.Option("--range", metavar="A.B=V:W", help="Range of a setting for --random."),
+    ] = None,
+    random: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Try N random combinations; default: all."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of --random.")] = 1,
+    updates: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Halve the trials after N updates."),
+    ] = None,
+    halve: Annotated[
+        int | None,
+        typer.Option(min=2, metavar="N", help="Continue the best 1/N of the trials; default: 3."),
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Folder of the runs; default: runs/NAME-sweep."),
+    ] = None,
+    set_: Overrides = None,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the runs as one JSON object per line.")
+    ] = False,
+    device: Device = "auto",
+) -> None:
+    """Train with several settings and compare the runs."""
+    from nmt.commands.training import sweep as command
+
+    options = command.SweepOptions(
+        config=config,
+        output=output,
+        grids=grids or [],
+        ranges=ranges or [],
+        random=random,
+        seed=seed,
+        updates=updates,
+        halve=halve,
+        overrides=set_ or [],
+        json=json,
         device=device,
     )
     raise typer.Exit(command.run(options))

@@ -66,13 +66,16 @@ class Trainer:
         precision: Precision,
         ranks: ProcessGroup,
         peak_flops: float | None = None,
+        pause_at: int | None = None,
     ) -> None:
         """Build the optimizer and plan the first window of batches.
 
         `model` is on the device of `precision`; with FSDP its weights become shards. `peak_flops`
-        is the measured FLOP/s of matrix products on the device, if known.
+        is the measured FLOP/s of matrix products on the device, if known. `pause_at` is an
+        optimizer step at which training pauses; the learning rate schedule does not depend on it.
         """
         settings = config.train
+        self.pause_at = pause_at
         self.run = run
         self.log = log
         self.model = model
@@ -128,11 +131,13 @@ class Trainer:
         """Replace the configuration. Only limits and `micro_batch_tokens` may differ."""
         self.config = config
         self.settings = config.train
-        self.stopping = StoppingCriteria(config.train, self.batch_stream.batches_per_epoch)
+        self.stopping = StoppingCriteria(
+            config.train, self.batch_stream.batches_per_epoch, self.pause_at
+        )
         self.micro_batcher.max_tokens = config.train.fixed_micro_batch_tokens
 
     def train(self, validate: Validate) -> str | None:
-        """Train until a limit, early stopping or a signal; return the reason, None for a signal.
+        """Train until a limit, a pause or a signal; return the reason, None for a signal.
 
         A signal ends training after the current optimizer step, or within a validation. A resumed
         run begins with the validation that was due then.
@@ -167,6 +172,7 @@ class Trainer:
 
             if not signals.must_stop() and self._is_unvalidated:
                 self.validate(validate)
+                stop_reason = stopping.reason_to_stop(state)  # the patience may end a pause
             self.log.stop_bar()
             signals.synchronize()  # a signal may have arrived while the last checkpoint was written
             if signals.must_stop():
@@ -175,6 +181,12 @@ class Trainer:
                     self._log_metrics()
                 return None
         return stop_reason
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether training has reached `pause_at` and no limit of the run."""
+        state, stopping = self.state, self.stopping
+        return stopping.reason_to_stop(state) is not None and stopping.reason_to_end(state) is None
 
     def compile(self) -> None:
         """Compile the passes of training, if `train.compile` says so."""

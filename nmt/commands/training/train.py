@@ -109,6 +109,9 @@ def run(options: TrainOptions) -> int:
         if stop_reason is None:
             assert trainer.signals.agreed is not None, "only a signal ends training without reason"
             return EXIT_CODES[trainer.signals.agreed]
+        if trainer.is_paused:
+            log.info(f"paused after update {trainer.state.step}; continue with --resume")
+            return EXIT_OK
         evaluate(trainer, job.test_sets, stop_reason, options.device)
     return EXIT_OK
 

@@ -71,6 +71,8 @@ class TrainOptions:
     overwrite: bool = False
     accept_changes: bool = False
     dry_run: bool = False
+    pause_at: int | None = None
+    """Optimizer step at which training pauses; the schedule does not depend on it."""
     device: str = "auto"
 
 
@@ -265,6 +267,7 @@ def build_trainer(
         precision,
         ranks,
         inputs.peak_flops,
+        options.pause_at,
     )
     if config.train.micro_batch_tokens == "auto":
         tokens, reason = find_micro_batch_tokens(

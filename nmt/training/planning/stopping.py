@@ -9,9 +9,13 @@ from nmt.training.checkpoints.train_state import TrainState
 class StoppingCriteria:
     """The limits of a run: optimizer steps, epochs, hours and patience."""
 
-    def __init__(self, settings: TrainConfig, steps_per_epoch: int) -> None:
+    def __init__(
+        self, settings: TrainConfig, steps_per_epoch: int, pause_at: int | None = None
+    ) -> None:
+        """`pause_at` is an optimizer step at which training pauses, which `max_steps` ignores."""
         self.settings = settings
         self.steps_per_epoch = steps_per_epoch
+        self.pause_at = pause_at
 
     @property
     def max_steps(self) -> int | None:
@@ -24,7 +28,14 @@ class StoppingCriteria:
         return min(limits, default=None)
 
     def reason_to_stop(self, state: TrainState) -> str | None:
-        """Return why training should end now, None if it should continue."""
+        """Return why training should end or pause now, None if it should continue."""
+        reason = self.reason_to_end(state)
+        if reason is None and self.pause_at is not None and state.step >= self.pause_at:
+            return f"pause at update {self.pause_at}"
+        return reason
+
+    def reason_to_end(self, state: TrainState) -> str | None:
+        """Return the limit that the run has reached, None if it should continue or pause."""
         settings = self.settings
         if settings.max_updates is not None and state.step >= settings.max_updates:
             return f"max_updates {settings.max_updates} reached"
