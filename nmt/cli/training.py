@@ -93,7 +93,7 @@ def train(
     ] = False,
     pause_at: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Validate and pause after N updates; see --resume."),
+        typer.Option(min=1, metavar="N", help="Pause at the first validation from update N on."),
     ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Try each step once and estimate time and memory.")
@@ -136,7 +136,7 @@ def sweep(
     seed: Annotated[int, typer.Option(min=0, help="Seed of --random.")] = 1,
     updates: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Halve the trials after N updates."),
+        typer.Option(min=1, metavar="N", help="Halve at the first validation from update N on."),
     ] = None,
     halve: Annotated[
         int | None,

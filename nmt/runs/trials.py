@@ -1,4 +1,4 @@
-"""The trials of a search: run folders with their settings, scores and a table of them."""
+"""The trials of a search: run folders with their settings, scores and their table."""
 
 from __future__ import annotations
 
@@ -49,16 +49,16 @@ class Trial:
             )
 
     def is_complete(self, updates: int | None) -> bool:
-        """Return whether the run has ended, or is trained and validated up to `updates`."""
+        """Return whether the run has ended, or has a validation from update `updates` on."""
         if self.run.finished.is_file():
             return True
         state = self._read_state()
         if updates is None or state is None:
             return False
-        return state.step > updates or (state.step == updates and state.is_validated)
+        return any(int(step) >= updates for step in state.scores)
 
     def score(self, updates: int | None) -> float | None:
-        """Return the best score of the stop metric in the first `updates` updates, if any."""
+        """Return the best score of the stop metric up to the pause at `updates`, if any."""
         state = self._read_state()
         metric = self.config.train.stop_metric
         return None if state is None else best_score_until(state.scores, updates, metric)

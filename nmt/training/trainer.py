@@ -71,8 +71,8 @@ class Trainer:
         """Build the optimizer and plan the first window of batches.
 
         `model` is on the device of `precision`; with FSDP its weights become shards. `peak_flops`
-        is the measured FLOP/s of matrix products on the device, if known. `pause_at` is an
-        optimizer step at which training pauses; the learning rate schedule does not depend on it.
+        is the measured FLOP/s of matrix products on the device, if known. `pause_at` is the
+        optimizer step from which on a validation pauses training (StoppingCriteria).
         """
         settings = config.train
         self.pause_at = pause_at
@@ -172,7 +172,6 @@ class Trainer:
 
             if not signals.must_stop() and self._is_unvalidated:
                 self.validate(validate)
-                stop_reason = stopping.reason_to_stop(state)  # the patience may end a pause
             self.log.stop_bar()
             signals.synchronize()  # a signal may have arrived while the last checkpoint was written
             if signals.must_stop():
@@ -184,7 +183,7 @@ class Trainer:
 
     @property
     def is_paused(self) -> bool:
-        """Whether training has reached `pause_at` and no limit of the run."""
+        """Whether training stops at `pause_at` and has reached no limit of the run."""
         state, stopping = self.state, self.stopping
         return stopping.reason_to_stop(state) is not None and stopping.reason_to_end(state) is None
 

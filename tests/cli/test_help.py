@@ -69,6 +69,7 @@ HELPS = [
     ["runs", "--help"],
     ["runs", "list", "--help"],
     ["plot", "--help"],
+    ["sweep", "--help"],
 ]
 PROBE = """
 import contextlib, io, json, sys

@@ -46,7 +46,11 @@ class ChildProcesses:
             return None
         command = [sys.executable, "-m", "nmt", *arguments]
         with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=single_process_environment()
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sys.stderr,
+            env=single_process_environment(),
+            process_group=0,  # a terminal sends Ctrl-C to this process only, which forwards it
         ) as child:
             self._child = child
             if self._signal is not None:  # it came before the child could receive it

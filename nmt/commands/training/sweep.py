@@ -54,7 +54,9 @@ class SweepOptions:
     seed: int = 1
     """Seed of the random combinations."""
     updates: int | None = None
-    """Updates of the first round of successive halving; None: train all trials in full."""
+    """Updates of the first round of successive halving; None: train all trials in full.
+
+    A round ends at the first validation from there on."""
     halve: int | None = None
     """The best 1/N of the trials continue; None: DEFAULT_FACTOR."""
     overrides: list[str] = field(default_factory=list)
@@ -84,10 +86,8 @@ class Sweep:
             for number, round_ in enumerate(rounds, 1):
                 trials = trials[: round_.num_trials]
                 self._report_round(number, len(rounds), len(trials), round_)
-                outcomes = self.ranks.map_shards(
-                    lambda shard, round_=round_: [self._train(t, round_.updates) for t in shard],
-                    trials,
-                )
+                shard = self.ranks.shard(trials)
+                outcomes = self.ranks.all_gather([self._train(t, round_.updates) for t in shard])
                 for trial, outcome in zip(trials, outcomes, strict=True):
                     if outcome["error"]:
                         self.errors[trial.name] = outcome["error"]
@@ -102,7 +102,7 @@ class Sweep:
     def _report_round(self, number: int, count: int, num_trials: int, round_: Round) -> None:
         if self.ranks.is_main:
             limit = "in full" if round_.updates is None else f"up to update {round_.updates:,}"
-            logger.info(f"round {number} of {count}: {num_trials} trials, {limit}")
+            logger.info(f"round {number} of {count}: trials {num_trials}, {limit}")
 
     def _train(self, trial: Trial, updates: int | None) -> dict[str, Any]:
         """Train a trial up to `updates` unless it is complete; return its score or its error."""

@@ -72,7 +72,7 @@ class TrainOptions:
     accept_changes: bool = False
     dry_run: bool = False
     pause_at: int | None = None
-    """Optimizer step at which training pauses; the schedule does not depend on it."""
+    """Optimizer step from which on a validation pauses training."""
     device: str = "auto"
 
 

@@ -163,8 +163,8 @@ def _option(space: SearchSpace, key: str) -> str:
 def trial_name(settings: Settings) -> str:
     """Return the name of the folder of a trial: `train.lr=0.001,model.dropout=0.1`.
 
-    Other characters than letters, digits and +-._=, are replaced, and a long name is shortened; a hash
-    then distinguishes names of different settings.
+    Other characters than letters, digits and +-._=, are replaced, and a long name is shortened. A
+    hash then distinguishes names of different settings.
     """
     text = ",".join(f"{key}={format_value(value)}" for key, value in settings.items())
     name = re.sub(r"[^\w+.,=-]", "_", text, flags=re.ASCII)[:MAX_NAME]

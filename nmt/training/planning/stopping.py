@@ -12,7 +12,11 @@ class StoppingCriteria:
     def __init__(
         self, settings: TrainConfig, steps_per_epoch: int, pause_at: int | None = None
     ) -> None:
-        """`pause_at` is an optimizer step at which training pauses, which `max_steps` ignores."""
+        """Training pauses at the first validation from optimizer step `pause_at` on.
+
+        A pause changes nothing else: `max_steps` ignores it, and it waits for a validation that is
+        due, because another one would count for the patience and the best checkpoint.
+        """
         self.settings = settings
         self.steps_per_epoch = steps_per_epoch
         self.pause_at = pause_at
@@ -30,9 +34,8 @@ class StoppingCriteria:
     def reason_to_stop(self, state: TrainState) -> str | None:
         """Return why training should end or pause now, None if it should continue."""
         reason = self.reason_to_end(state)
-        if reason is None and self.pause_at is not None and state.step >= self.pause_at:
-            return f"pause at update {self.pause_at}"
-        return reason
+        is_pause = self.pause_at is not None and state.step >= self.pause_at and state.is_validated
+        return "pause" if reason is None and is_pause else reason
 
     def reason_to_end(self, state: TrainState) -> str | None:
         """Return the limit that the run has reached, None if it should continue or pause."""

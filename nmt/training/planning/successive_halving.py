@@ -20,7 +20,10 @@ class Round:
     num_trials: int
     """Maximum number of trials; failed trials of earlier rounds are not replaced."""
     updates: int | None
-    """Updates since the beginning of each trial; None trains them up to their own limits."""
+    """Updates since the beginning of each trial; None trains them up to their own limits.
+
+    A round ends at the first validation from there on, so that the pause changes nothing.
+    """
 
 
 def plan_rounds(num_trials: int, updates: int | None, factor: int) -> list[Round]:
@@ -48,10 +51,11 @@ def rank_scores(scores: Sequence[float | None], metric: str) -> list[int]:
 
 
 def best_score_until(scores: dict[str, float], updates: int | None, metric: str) -> float | None:
-    """Return the best score of the first `updates` updates, of all updates if that is None.
+    """Return the best score up to the first validation from update `updates` on; None: of all.
 
     `scores` are those of TrainState. Returns None if there is no finite score.
     """
-    within = [s for step, s in scores.items() if updates is None or int(step) <= updates]
+    end = min((int(step) for step in scores if int(step) >= (updates or 0)), default=math.inf)
+    within = [s for step, s in scores.items() if updates is None or int(step) <= end]
     best = rank_scores(within, metric)
     return within[best[0]] if best else None
