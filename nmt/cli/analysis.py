@@ -23,6 +23,8 @@ from nmt.cli.options import (
 
 app = typer.Typer()
 
+DEFAULT_METRICS = "bleu,chrf,ter"
+
 
 @app.command(rich_help_panel="Analysis")
 def explain(
@@ -201,7 +203,7 @@ def evaluate(
     metrics: Annotated[
         str,
         typer.Option(help="Any of bleu, chrf, chrf++, ter, spbleu, with commas."),
-    ] = "bleu,chrf,ter",
+    ] = DEFAULT_METRICS,
     diagnose: Annotated[
         bool,
         typer.Option("--diagnose", help="Measure what limits a run, or runs by amount of text."),
@@ -218,6 +220,7 @@ def evaluate(
 
         unused: dict[str, object] = {"--best": best, "--src": src, "--ref": ref, "--html": html}
         unused |= {"--markdown": markdown, "--comet-command": comet_command}
+        unused |= {"--metrics": metrics != DEFAULT_METRICS, "--engine": engine != "nmt"}
         given = [flag for flag, value in unused.items() if value]
         options = diagnosis.DiagnoseOptions(systems or [], output, overrides, device, given)
         diagnosis.run(options)

@@ -10,7 +10,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 from typing import TypeVar
 
@@ -33,6 +33,17 @@ POLL_SECONDS = 0.5
 """Interval at which a validation asks whether another rank received a signal."""
 
 
+@contextmanager
+def handle_signals(receive: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Call `receive` for the signals of EXIT_CODES within the block."""
+    old_handlers = {number: signal.signal(number, receive) for number in EXIT_CODES}
+    try:
+        yield
+    finally:
+        for number, handler in old_handlers.items():
+            signal.signal(number, handler)
+
+
 class StopTraining(Exception):  # noqa: N818 (not an error)
     """Raised within a validation if any rank received a signal."""
 
@@ -49,15 +60,9 @@ class Signals:
         self._received_at = 0.0
         self._polled_at = 0.0
 
-    @contextmanager
-    def handle(self) -> Iterator[None]:
-        """Handle the signals of EXIT_CODES within the block."""
-        old_handlers = {number: signal.signal(number, self._receive) for number in EXIT_CODES}
-        try:
-            yield
-        finally:
-            for number, handler in old_handlers.items():
-                signal.signal(number, handler)
+    def handle(self) -> AbstractContextManager[None]:
+        """Return a context in which the signals of EXIT_CODES are handled."""
+        return handle_signals(self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()

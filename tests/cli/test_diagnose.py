@@ -73,7 +73,10 @@ def test_runs_by_amount_of_text_form_a_curve(tiny: Tiny) -> None:
     assert "expected the validation text of" in other.err
 
 
-@pytest.mark.parametrize("flags", [["--html", "page.html"], ["--best", "2"]])
+@pytest.mark.parametrize(
+    "flags",
+    [["--html", "page.html"], ["--best", "2"], ["--metrics", "ter"], ["--engine", "ctranslate2"]],
+)
 def test_flags_without_effect_are_errors(flags: list[str], digits: Digits) -> None:
     result = nmt("evaluate", "--diagnose", digits.run, *flags)
     assert result.code == EXIT_USER_ERROR

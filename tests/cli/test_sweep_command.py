@@ -123,9 +123,11 @@ def test_trials_of_another_search_are_refused(
     assert len(calls) == 1
 
 
-def test_interrupted_sweep_continues(sweep_config: Tiny) -> None:
+def test_interrupted_sweep_continues(sweep_config: Tiny, calls: list[Sequence[str]]) -> None:
     """SIGINT ends the child after its update and then the sweep; the same command goes on."""
-    sweep_config.replace("max_updates: 8", "max_updates: 100000")
+    sweep_config.replace("max_updates: 8", "max_updates: 400")
+    sweep_config.replace("validate_every: 2", "validate_every: 50")
+    sweep_config.replace("patience: 3", "patience: null")
     folder = sweep_config.folder / "trials"
     flags = ["-o", str(folder), "--grid", "train.lr=1e-3,1e-2"]
     command = [*NMT, "sweep", str(sweep_config.config), *flags]
@@ -143,3 +145,6 @@ def test_interrupted_sweep_continues(sweep_config: Tiny) -> None:
     assert "waiting" in out
     assert list((folder / "train.lr=0.001" / "checkpoints").iterdir())
     assert not (folder / "train.lr=0.01").exists()
+    lines = assert_success(sweep(sweep_config, *flags[2:])).lines[1:]
+    assert [line.split()[1] for line in lines] == ["400", "400"]
+    assert len(calls) == 2

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from types import FrameType
 
 from nmt.core.torchrun import single_process_environment
-from nmt.training.signals import EXIT_CODES
+from nmt.training.signals import EXIT_CODES, handle_signals
 
 
 class ChildProcesses:
@@ -22,15 +21,9 @@ class ChildProcesses:
         self._signal: int | None = None
         self._child: subprocess.Popen[bytes] | None = None
 
-    @contextmanager
-    def handle_signals(self) -> Iterator[None]:
-        """Forward the signals that end training to the child within the block."""
-        old_handlers = {number: signal.signal(number, self._receive) for number in EXIT_CODES}
-        try:
-            yield
-        finally:
-            for number, handler in old_handlers.items():
-                signal.signal(number, handler)
+    def forward_signals(self) -> AbstractContextManager[None]:
+        """Return a context in which the signals that end training are forwarded to the child."""
+        return handle_signals(self._receive)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         self._signal, self.exit_code = number, EXIT_CODES[number]
@@ -46,11 +39,7 @@ class ChildProcesses:
             return None
         command = [sys.executable, "-m", "nmt", *arguments]
         with subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=sys.stderr,
-            env=single_process_environment(),
-            process_group=0,  # a terminal sends Ctrl-C to this process only, which forwards it
+            command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=single_process_environment()
         ) as child:
             self._child = child
             if self._signal is not None:  # it came before the child could receive it

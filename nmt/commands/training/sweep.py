@@ -82,7 +82,7 @@ class Sweep:
         """
         trials = self.trials
         metric = trials[0].config.train.stop_metric
-        with self.children.handle_signals():
+        with self.children.forward_signals():
             for number, round_ in enumerate(rounds, 1):
                 trials = trials[: round_.num_trials]
                 self._report_round(number, len(rounds), len(trials), round_)
@@ -139,7 +139,7 @@ class Sweep:
 
 
 def run(options: SweepOptions) -> int:
-    """Train all trials, print a table of them and draw their scores; return the exit code."""
+    """Train all trials, print their table and draw their scores; return the exit code."""
     trials = prepare_trials(options)
     rounds = plan_rounds(len(trials), options.updates, options.halve or DEFAULT_FACTOR)
     with connect_processes() as ranks, lock_sweep(trials[0].run.path.parent, ranks):

@@ -41,7 +41,7 @@ class LossGap:
 
     @property
     def hint(self) -> str:
-        """What the figures suggest."""
+        """A suggestion, with the figure that it rests on."""
         if self.rise is not None and self.rise > RISE * self.valid:
             return (
                 f"the validation loss rose by {self.rise:.3f} after its minimum: fewer updates, "
