@@ -13,7 +13,7 @@ from nmt.training.signals import EXIT_CODES, handle_signals
 
 
 class ChildProcesses:
-    """Starts child processes outside a torchrun job; stops starting them after a signal."""
+    """Starts child processes that are no part of a torchrun job."""
 
     def __init__(self) -> None:
         self.exit_code: int | None = None
@@ -35,8 +35,6 @@ class ChildProcesses:
 
         The exit code is negative if a signal that no handler catches has ended the child.
         """
-        if self.exit_code is not None:
-            return None
         command = [sys.executable, "-m", "nmt", *arguments]
         with subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=sys.stderr, env=single_process_environment()

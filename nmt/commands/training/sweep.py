@@ -105,10 +105,13 @@ class Sweep:
             logger.info(f"round {number} of {count}: trials {num_trials}, {limit}")
 
     def _train(self, trial: Trial, updates: int | None) -> dict[str, Any]:
-        """Train a trial up to `updates` unless it is complete; return its score or its error."""
+        """Train a trial up to `updates`; return its score or its error.
+
+        A complete trial is not trained, and no trial after a signal.
+        """
         error = ""
         try:
-            if not trial.is_complete(updates):
+            if self.children.exit_code is None and not trial.is_complete(updates):
                 error = self._train_in_child(trial, updates)
             score = None if error else trial.score(updates)
         except (NMTError, OSError) as problem:
