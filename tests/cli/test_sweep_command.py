@@ -125,8 +125,8 @@ def test_trials_of_another_search_are_refused(
 
 def test_interrupted_sweep_continues(sweep_config: Tiny, calls: list[Sequence[str]]) -> None:
     """SIGINT ends the child after its update and then the sweep; the same command goes on."""
-    sweep_config.replace("max_updates: 8", "max_updates: 400")
-    sweep_config.replace("validate_every: 2", "validate_every: 50")
+    sweep_config.replace("max_updates: 8", "max_updates: 120")
+    sweep_config.replace("validate_every: 2", "validate_every: 20")
     sweep_config.replace("patience: 3", "patience: null")
     folder = sweep_config.folder / "trials"
     flags = ["-o", str(folder), "--grid", "train.lr=1e-3,1e-2"]
@@ -146,5 +146,5 @@ def test_interrupted_sweep_continues(sweep_config: Tiny, calls: list[Sequence[st
     assert list((folder / "train.lr=0.001" / "checkpoints").iterdir())
     assert not (folder / "train.lr=0.01").exists()
     lines = assert_success(sweep(sweep_config, *flags[2:])).lines[1:]
-    assert [line.split()[1] for line in lines] == ["400", "400"]
+    assert [line.split()[1] for line in lines] == ["120", "120"]
     assert len(calls) == 2
